@@ -1,0 +1,93 @@
+/* mtaio/base.h - the rules every function follows, errors, and the allocator.
+ *
+ * Rules that hold for every function here, unless its comment says otherwise.
+ *
+ * Result     0 or more: success. A negative MTAIO_E...: failure, and *ret is not touched.
+ * Threads    Any thread, any time. No lock of ours is held while your code runs.
+ * Lifetime   new and ref give a reference; unref takes NULL too and returns NULL.
+ *            Arguments are borrowed for the call; strings are copied.
+ * Callbacks  destroy(ctx) runs exactly once, after the last call, also if registering failed.
+ * Reentry    Your code may call anything and drop whatever called it. A handler added during an
+ *            emission waits for the next one; one cancelled during it is not called.
+ * Names      Non-empty UTF-8 without NUL, segments separated by '.', no segment empty, none
+ *            containing '*', at most MTAIO_NAME_MAX bytes.
+ * Patterns   Names in which a whole segment may be "*" (exactly one segment) or "**" (zero or
+ *            more). The pattern "*" alone matches every name. Every name is a pattern too. */
+#ifndef MTAIO_BASE_H
+#define MTAIO_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && !defined(MTAIO_STATIC)
+#define MTAIO_API __attribute__((visibility("default")))
+#else
+#define MTAIO_API
+#endif
+
+#define MTAIO_VERSION_MAJOR 0
+#define MTAIO_VERSION_MINOR 1
+#define MTAIO_VERSION_PATCH 0
+
+#define MTAIO_NAME_MAX 65535 /* bytes in a name or pattern, without the final NUL */
+#define MTAIO_DEPTH_MAX 256  /* emissions nested within each other on one thread */
+
+/* Every error: its name, its value, what it says. */
+#define MTAIO_ERRORS(X)                                                                            \
+    X(EINVAL, -1001, "an argument is not valid")                                                   \
+    X(ENAME, -1002, "not a name: empty, too long, not UTF-8, an empty segment, or a pattern")      \
+    X(EPATTERN, -1003, "not a pattern: a '*' stands inside a segment, or it is no name either")    \
+    X(ENOMEM, -1004, "out of memory")                                                              \
+    X(ECLOSED, -1005, "closed")                                                                    \
+    X(EDEPTH, -1006, "emissions are nested too deep")                                              \
+    X(EHANDLER, -1007, "a handler failed")                                                         \
+    X(EUNHANDLED, -1008, "an 'error' event was emitted and nothing handles it")                    \
+    X(EALREADY, -1009, "already done")                                                             \
+    X(EABANDONED, -1010, "a deferral was dropped without being completed")                         \
+    X(ECANCELED, -1011, "cancelled before it ran")                                                 \
+    X(ETIMEDOUT, -1012, "the time limit passed")                                                   \
+    X(EAGAIN, -1013, "would have to wait")                                                         \
+    X(EBUSY, -1014, "in use, cannot be changed now")                                               \
+    X(EDEADLK, -1015, "would wait for itself")                                                     \
+    X(ELIMIT, -1016, "a limit is reached")                                                         \
+    X(ESYSTEM, -1017, "the operating system refused a thread, a lock or a descriptor")
+
+#define MTAIO_ERROR_ENUM(name, value, text) MTAIO_##name = (value),
+enum mtaio_error { MTAIO_OK = 0, MTAIO_ERRORS(MTAIO_ERROR_ENUM) };
+#undef MTAIO_ERROR_ENUM
+
+/* "MTAIO_EINVAL" and so on; "MTAIO_OK" for 0 and above; "MTAIO_E?" for a number that is not ours
+ * (a handler may fail with any negative number). Static strings, never NULL. */
+MTAIO_API const char *mtaio_error_name(int error);
+MTAIO_API const char *mtaio_error_text(int error);
+
+/* The version of the library that is running, "0.1.0". */
+MTAIO_API const char *mtaio_version(void);
+
+/* Where all memory of this process's mtaio comes from. Sizes are told again on resize and free.
+ * alloc and resize return NULL when there is no memory; the library then returns MTAIO_ENOMEM.
+ * The functions run on any thread, and must not call mtaio. */
+typedef struct mtaio_allocator {
+    size_t size; /* sizeof(mtaio_allocator) */
+    void *(*alloc)(size_t bytes, void *ctx);
+    void *(*resize)(void *old, size_t old_bytes, size_t bytes, void *ctx);
+    void (*free)(void *block, size_t bytes, void *ctx);
+    void *ctx;
+} mtaio_allocator;
+
+/* Before anything else in the process: MTAIO_EBUSY once the library has allocated. NULL: malloc. */
+MTAIO_API int mtaio_set_allocator(const mtaio_allocator *allocator);
+
+/* Frees what was removed and is still kept for an emission that has ended meanwhile; normally that
+ * happens by itself. Returns how many removed handlers and emitters still wait for an emission to end. */
+MTAIO_API size_t mtaio_reclaim(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

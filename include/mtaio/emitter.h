@@ -1,0 +1,281 @@
+/* mtaio/emitter.h - emitters: handlers by name and pattern, emissions, derived emitters, batches. */
+#ifndef MTAIO_EMITTER_H
+#define MTAIO_EMITTER_H
+
+#include <mtaio/event.h>
+#include <mtaio/executor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mtaio_emitter mtaio_emitter;
+typedef struct mtaio_listener mtaio_listener;
+
+/* What a handler is. 0 or more from call: fine. Negative: it failed, and the emission reports it; the other
+ * handlers run all the same. */
+typedef int (*mtaio_call)(mtaio_event *event, void *ctx);
+enum { MTAIO_ONCE = 1u };
+typedef struct mtaio_handler {
+    size_t size; /* set by MTAIO_HANDLER, lets this struct grow */
+    mtaio_call call;
+    void (*destroy)(void *ctx); /* may be NULL */
+    void *ctx;
+    mtaio_priority priority;
+    unsigned flags;           /* MTAIO_ONCE */
+    mtaio_executor *executor; /* where call runs; NULL: the emitting thread */
+} mtaio_handler;
+#define MTAIO_HANDLER(...) (&(mtaio_handler){.size = sizeof(mtaio_handler), __VA_ARGS__})
+
+/* A handler's failure: handed to whoever asks, valid during that call. */
+typedef struct mtaio_failure {
+    const char *name; /* the event's */
+    int status;       /* what the handler, predicate or transform answered */
+    mtaio_call call;  /* NULL: a predicate, a transform, or an emitter behind a pipe */
+    void *ctx;
+    const mtaio_event *event;
+} mtaio_failure;
+
+/* What an emission did. */
+typedef struct mtaio_report {
+    size_t size;     /* set by MTAIO_REPORT */
+    unsigned called; /* handlers called, behind filters and maps too */
+    unsigned failed;
+    int first_error; /* the first failure's status, 0: none */
+    bool stopped;    /* a handler set propagate to false */
+    bool held;       /* suppressed: nothing was called yet */
+} mtaio_report;
+#define MTAIO_REPORT() ((mtaio_report){.size = sizeof(mtaio_report)})
+
+/* --- Emitters ---------------------------------------------------------------------------------- */
+
+typedef enum mtaio_trouble_kind {
+    MTAIO_TROUBLE_UNAWAITED, /* an emission that nobody awaits failed, and no 'error' handler took it */
+    MTAIO_TROUBLE_LISTENERS  /* a name passed the limit of listeners: reported once for each name */
+} mtaio_trouble_kind;
+typedef struct mtaio_trouble {
+    mtaio_trouble_kind kind;
+    const char *emitter; /* its name, "" where it has none */
+    const char *name;    /* the event's, or the pattern listened to */
+    int status;          /* UNAWAITED: the failure; LISTENERS: MTAIO_ELIMIT */
+    size_t count;        /* LISTENERS: how many there are now */
+} mtaio_trouble;
+
+typedef struct mtaio_emitter_options {
+    size_t size;          /* set by MTAIO_EMITTER_OPTIONS */
+    const char *name;     /* for reports; NULL: "" */
+    size_t max_listeners; /* per name, 0: no limit; more are only reported, not refused */
+    /* The last resort, for the emitters derived from this one too. NULL: one line on stderr. */
+    void (*trouble)(const mtaio_trouble *trouble, void *ctx);
+    void (*destroy)(void *ctx); /* once this emitter and all derived from it are freed */
+    void *ctx;
+} mtaio_emitter_options;
+#define MTAIO_EMITTER_OPTIONS(...)                                                                 \
+    (&(mtaio_emitter_options){.size = sizeof(mtaio_emitter_options), __VA_ARGS__})
+
+/* options may be NULL. */
+MTAIO_API int mtaio_emitter_new(const mtaio_emitter_options *options, mtaio_emitter **ret);
+MTAIO_API mtaio_emitter *mtaio_emitter_ref(mtaio_emitter *em);
+
+/* The last reference closes and frees; from inside a handler, once the emissions are over. */
+MTAIO_API mtaio_emitter *mtaio_emitter_unref(mtaio_emitter *em);
+
+/* Removes every handler, ends the emissions that rest on a deferral with ECLOSED, detaches from the
+ * source. Emitting and registering answer ECLOSED from now on. Twice is no error. */
+MTAIO_API int mtaio_emitter_close(mtaio_emitter *em);
+MTAIO_API bool mtaio_emitter_is_closed(const mtaio_emitter *em);
+MTAIO_API const char *mtaio_emitter_name(const mtaio_emitter *em);
+MTAIO_API int mtaio_emitter_set_max_listeners(mtaio_emitter *em, size_t limit);
+
+/* --- Registering ------------------------------------------------------------------------------- */
+
+/* The short forms: normal priority, no destroy. */
+MTAIO_API int mtaio_on(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx);
+MTAIO_API int mtaio_once(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx);
+
+/* The full form. ret may be NULL; else it receives a reference to the registration. EPATTERN,
+ * EINVAL, ENOMEM, ECLOSED. */
+MTAIO_API int mtaio_emitter_on(mtaio_emitter *em, const char *pattern, const mtaio_handler *h,
+                               mtaio_listener **ret);
+
+/* Removes every registration of call + ctx under this very pattern; returns how many (0 is no error). */
+MTAIO_API int mtaio_off(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx);
+
+/* Removes every handler of the pattern, or with NULL of the emitter; returns how many. */
+MTAIO_API int mtaio_emitter_remove_all(mtaio_emitter *em, const char *pattern);
+
+/* Cancels just this registration: 1 if it was there, 0 if it was gone already. Nothing that begins
+ * afterwards calls the handler; another thread may be just making its call. Allocates nothing. */
+MTAIO_API int mtaio_listener_cancel(mtaio_listener *listener);
+
+/* The same, and returns only when no call of the handler is running (a deferred call runs until it
+ * is completed). Called from within the handler it does not wait for itself. */
+MTAIO_API int mtaio_listener_cancel_wait(mtaio_listener *listener);
+MTAIO_API mtaio_listener *mtaio_listener_ref(mtaio_listener *listener);
+
+/* Giving back the reference does not cancel. */
+MTAIO_API mtaio_listener *mtaio_listener_unref(mtaio_listener *listener);
+MTAIO_API bool mtaio_listener_is_active(const mtaio_listener *listener);
+
+/* How many handlers are registered under this very pattern; NULL: all of the emitter. */
+MTAIO_API size_t mtaio_emitter_count(const mtaio_emitter *em, const char *pattern);
+
+/* How many handlers an emission of this name would call now (not those behind derived emitters). ENAME. */
+MTAIO_API int mtaio_emitter_reach(const mtaio_emitter *em, const char *name);
+
+typedef struct mtaio_listener_info {
+    const char *pattern;
+    mtaio_call call;
+    void *ctx;
+    mtaio_priority priority;
+    unsigned flags;
+    mtaio_executor *executor;
+} mtaio_listener_info;
+
+/* Calls visit for each pattern listened to (once each, in no particular order), or each handler (of one
+ * pattern, or NULL: all; in the order of registration within a pattern and priority), as they were at the
+ * start. A visit that does not return 0 ends the walk, which returns what it returned. ENOMEM. */
+MTAIO_API int mtaio_emitter_each_name(const mtaio_emitter *em,
+                                      int (*visit)(const char *pattern, size_t count, void *ctx),
+                                      void *ctx);
+MTAIO_API int mtaio_emitter_each_listener(const mtaio_emitter *em, const char *pattern,
+                                          int (*visit)(const mtaio_listener_info *info, void *ctx),
+                                          void *ctx);
+
+/* --- Emitting ---------------------------------------------------------------------------------- */
+
+/* Calls the handlers one after another and returns how many ran. EHANDLER: some failed, all ran. ENAME,
+ * ECLOSED, EDEPTH, ENOMEM: the emission could not be carried out. EUNHANDLED: the name is "error" and no
+ * handler but monitors listens. A handler that defers, or runs elsewhere, is waited for. */
+MTAIO_API int mtaio_emit(mtaio_emitter *em, const char *name, void *data);
+
+/* A name looked up once, for hot paths. It keeps its emitter alive. */
+typedef struct mtaio_name mtaio_name;
+MTAIO_API int mtaio_emitter_resolve(mtaio_emitter *em, const char *name, mtaio_name **ret);
+MTAIO_API mtaio_name *mtaio_name_ref(mtaio_name *name);
+MTAIO_API mtaio_name *mtaio_name_unref(mtaio_name *name);
+MTAIO_API int mtaio_emit_name(mtaio_name *name, void *data);
+
+/* Everything that can be said about an emission. Exactly one of name, resolved, event. */
+typedef struct mtaio_emission {
+    size_t size; /* set by MTAIO_EMISSION */
+    const char *name;
+    mtaio_name *resolved;
+    mtaio_event *event; /* an owned event: its name, data, change, metadata and propagate are taken */
+    void *data;
+    mtaio_change change;
+    mtaio_metadata *metadata; /* NULL: none */
+    mtaio_report *report;     /* filled on success and on EHANDLER; may be NULL */
+    void (*failure)(const mtaio_failure *failure, void *ctx); /* each one, as it happens; may be NULL */
+    void *ctx;
+} mtaio_emission;
+#define MTAIO_EMISSION(...) (&(mtaio_emission){.size = sizeof(mtaio_emission), __VA_ARGS__})
+MTAIO_API int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *emission);
+
+/* Starts the emission on this thread and returns where it first has to wait; done is called exactly once
+ * (during this call, or later on the thread that completed the last deferral) with what mtaio_emit would have
+ * returned. The event is owned. failure may be NULL. On an error returned from here, done is not called.
+ * The emitter lives until then. */
+typedef struct mtaio_async {
+    size_t size; /* set by MTAIO_ASYNC */
+    void (*done)(int result, const mtaio_report *report, void *ctx);
+    void (*failure)(const mtaio_failure *failure, void *ctx);
+    void *ctx;
+} mtaio_async;
+#define MTAIO_ASYNC(...) (&(mtaio_async){.size = sizeof(mtaio_async), __VA_ARGS__})
+MTAIO_API int mtaio_emit_async(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async);
+
+/* The same, and nobody awaits it: what fails is emitted as an 'error' event whose data is a const
+ * mtaio_failure *, and goes to the emitter's last resort where nothing handles that. */
+MTAIO_API int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event);
+
+/* Waits until an event of the pattern is emitted for which accept(event, ctx) is true (NULL: any) and keeps
+ * it. timeout_ns < 0: for ever. ETIMEDOUT, ECLOSED. */
+MTAIO_API int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern,
+                                 bool (*accept)(const mtaio_event *event, void *ctx), void *ctx,
+                                 int64_t timeout_ns, mtaio_event **ret);
+
+/* --- Derived emitters. They receive an event after the source's own handlers and before its monitors. Each
+ * is an emitter like any other; it lives while it has a reference, or listeners and a source.
+ * pattern (NULL: all) restricts which events pass. Handlers behind it are chosen by the source event's name, also
+ * where a map gives another. Siblings receive an event in no particular order. A chain of MTAIO_DEPTH_MAX: EDEPTH. */
+
+typedef struct mtaio_filter {
+    size_t size;                                      /* set by MTAIO_FILTER */
+    int (*call)(const mtaio_event *event, void *ctx); /* 1: passes, 0: does not, negative: failed */
+    void (*destroy)(void *ctx);
+    void *ctx;
+} mtaio_filter;
+#define MTAIO_FILTER(...) (&(mtaio_filter){.size = sizeof(mtaio_filter), __VA_ARGS__})
+MTAIO_API int mtaio_emitter_filter(mtaio_emitter *em, const char *pattern, const mtaio_filter *f,
+                                   mtaio_emitter **ret);
+
+typedef struct mtaio_map {
+    size_t size; /* set by MTAIO_MAP */
+    /* mapped begins as a copy of event, to be changed by mtaio_event_set_...; negative: failed. */
+    int (*call)(const mtaio_event *event, mtaio_event *mapped, void *ctx);
+    void (*destroy)(void *ctx);
+    void *ctx;
+} mtaio_map;
+#define MTAIO_MAP(...) (&(mtaio_map){.size = sizeof(mtaio_map), __VA_ARGS__})
+MTAIO_API int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m,
+                                mtaio_emitter **ret);
+
+/* Gathers n events, then passes them on as one batch. flush passes on what is there. */
+MTAIO_API int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret);
+MTAIO_API int mtaio_emitter_flush(mtaio_emitter *buffered);
+
+/* Emits every event of the pattern on target too, until the listener is cancelled (ret may be NULL). The
+ * pipe keeps target alive. */
+MTAIO_API int mtaio_emitter_pipe(mtaio_emitter *em, const char *pattern, mtaio_emitter *target,
+                                 mtaio_listener **ret);
+
+/* --- Batches. Events emitted into a batch are kept until its outermost end; then each handler that matches one
+ * of them is called once, with all that match. Any thread may emit into it. Data given by pointer must stay
+ * valid until then; an owned event takes care of its own. */
+
+typedef struct mtaio_batch mtaio_batch;
+MTAIO_API int mtaio_batch_new(mtaio_emitter *em, mtaio_batch **ret);
+MTAIO_API int mtaio_batch_nest(mtaio_batch *outer, mtaio_batch **ret);
+MTAIO_API int mtaio_batch_emit(mtaio_batch *batch, const char *name, void *data);
+MTAIO_API int mtaio_batch_emit_event(mtaio_batch *batch, mtaio_event *event); /* takes a reference */
+MTAIO_API size_t mtaio_batch_count(const mtaio_batch *batch);
+
+/* Delivers (the outermost) or leaves the events to the outer batch (a nested one), with mtaio_emit's results.
+ * EALREADY: ended or abandoned before; emitting into it then answers ECLOSED. EBUSY: a nested batch is open. */
+MTAIO_API int mtaio_batch_end(mtaio_batch *batch, const mtaio_async *async);
+MTAIO_API int mtaio_batch_abandon(mtaio_batch *batch); /* drops what was emitted into it and batches nested in it */
+MTAIO_API mtaio_batch *mtaio_batch_unref(mtaio_batch *batch); /* abandons a batch that was not ended */
+
+/* --- Suppressing: events of a pattern (NULL: all) are held back until the end, then dropped or replayed in
+ * order. Events are kept as in a batch. Suppressions may overlap: the oldest that matches holds the event. */
+
+typedef struct mtaio_suppression mtaio_suppression;
+MTAIO_API int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppression **ret);
+MTAIO_API size_t mtaio_suppression_count(const mtaio_suppression *suppression);
+
+/* Returns how many events were dropped, or replayed; EHANDLER: all were replayed and some handler failed.
+ * EALREADY. What is emitted during the replay comes after it. */
+MTAIO_API int mtaio_suppression_drop(mtaio_suppression *suppression);
+MTAIO_API int mtaio_suppression_replay(mtaio_suppression *suppression);
+MTAIO_API mtaio_suppression *mtaio_suppression_unref(mtaio_suppression *suppression); /* drops */
+
+/* --- Hooks: around every emission of an emitter that has a handler or not. Each function may be NULL. */
+
+typedef struct mtaio_hook {
+    size_t size;                                         /* set by MTAIO_HOOK */
+    void (*before)(const mtaio_event *event, void *ctx); /* before the first handler */
+    void (*after)(const mtaio_event *event, const mtaio_report *report, int64_t duration_ns, void *ctx);
+    void (*error)(const mtaio_failure *failure, void *ctx); /* each failure, as it happens */
+    void (*destroy)(void *ctx);
+    void *ctx;
+} mtaio_hook;
+#define MTAIO_HOOK(...) (&(mtaio_hook){.size = sizeof(mtaio_hook), __VA_ARGS__})
+
+/* The listener cancels it; ret may be NULL. */
+MTAIO_API int mtaio_emitter_hook(mtaio_emitter *em, const mtaio_hook *hook, mtaio_listener **ret);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

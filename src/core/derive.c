@@ -1,0 +1,362 @@
+/* derive.c - filters, maps, buffers and pipes: what stands between a source and the emitters behind it. */
+#include "base/memory.h"
+#include "core/emitter.h"
+
+#include <string.h>
+
+enum derivation_kind { FILTER, MAP, BUFFER };
+
+struct derivation {
+    enum derivation_kind kind;
+    char *pattern; /* NULL: all */
+    union {
+        mtaio_filter filter;
+        mtaio_map map;
+        size_t n;
+    };
+    struct event_list gathered; /* BUFFER; family's lock */
+};
+
+bool mtaio__derivation_admits(const struct derivation *d, const char *pattern, bool pattern_is_name) {
+    return !d->pattern || !pattern_is_name || mtaio__pattern_matches(d->pattern, pattern);
+}
+
+void mtaio__derivation_free(struct derivation *d) {
+    if (!d) return;
+    if (d->kind == FILTER && d->filter.destroy) d->filter.destroy(d->filter.ctx);
+    if (d->kind == MAP && d->map.destroy) d->map.destroy(d->map.ctx);
+    mtaio__event_list_fini(&d->gathered);
+    mtaio__free_string(d->pattern);
+    mtaio__free(d, sizeof *d);
+}
+
+/* --- Behind the source ------------------------------------------------------------------------- */
+
+/* A derived emitter's part of an emission: on the stack of a waiting one, in memory for a resting one. */
+struct inner {
+    struct walk walk;
+    struct plan plan;
+    struct hooks hooks;
+    const struct listener *link;
+    struct pin *own_pin;        /* a pipe into another family: that one's pin */
+    struct thread *thread;      /* whose own_pin it is; NULL: rest's */
+    struct resting rest;
+    mtaio_event *shown;         /* the source's event */
+    struct full_event mapped;   /* MAP */
+    mtaio_event view;           /* a pipe, or a batch of what passed */
+    struct event_list passed;   /* ... its events, ours */
+    bool has_mapped;
+    unsigned called, failed; /* of the tally, before */
+    int64_t began_ns;
+};
+
+static void inner_begin(struct inner *in, mtaio_event *event, const struct listener *l, mtaio_emitter *em) {
+    struct walk *outer = event->walk;
+    in->walk.event = NULL;
+    in->walk.em = em;
+    in->walk.pin = outer->pin;
+    in->walk.tally = outer->tally;
+    in->walk.rest = (struct walk_rest){.outer = outer, .emission = outer->rest.emission};
+    plan_init(&in->plan);
+    in->link = l;
+    in->own_pin = NULL;
+    in->thread = NULL;
+    in->shown = event;
+    in->passed = (struct event_list){0};
+    in->has_mapped = false;
+    in->called = outer->tally->called;
+    in->failed = outer->tally->failed;
+    in->began_ns = 0;
+}
+
+static void tell_after(struct inner *in) {
+    const struct tally *tally = in->walk.tally;
+    mtaio_report report = MTAIO_REPORT();
+    report.called = tally->called - in->called;
+    report.failed = tally->failed - in->failed;
+    report.first_error = report.failed ? tally->first_error : 0;
+    report.stopped = event_flow(in->walk.event) & EVENT_STOPPED;
+    mtaio__hooks_after(&in->hooks, in->walk.event, &report, os_now_ns() - in->began_ns);
+}
+
+/* After its walk, or without one: everything as it was before. */
+static void inner_end(struct inner *in) {
+    mtaio_event *event = in->walk.event;
+    if (in->walk.rest.hooks) tell_after(in);
+    mtaio__plan_fini(&in->plan);
+    if (event) event->walk = event == in->shown ? in->walk.rest.outer : NULL;
+    if (event == &in->view && !in->has_mapped && event_flow(event) & EVENT_STOPPED)
+        mtaio_event_set_propagate(in->shown, false);
+    if (in->has_mapped) mtaio__event_map_end(&in->mapped);
+    mtaio__event_list_fini(&in->passed);
+    if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
+    if (in->own_pin && !in->thread) mtaio__rest_pop(&in->rest);
+    store_release(&in->walk.rest.outer->pin->running, (void *)(uintptr_t)in->link);
+}
+
+static void inner_done(struct walk *w) {
+    struct inner *in = (struct inner *)(void *)w;
+    inner_end(in);
+    mtaio__free(in, sizeof *in);
+}
+
+static int inner_choose(struct inner *in, const struct target *target) {
+    struct walk *w = &in->walk;
+    mtaio_emitter *em = w->em;
+    int r = w->event->kind & EVENT_BATCH
+                ? mtaio__walk_choose_batch(w, em, w->event->events, w->event->count, &in->plan)
+                : mtaio__walk_choose(w, em, target, &in->plan);
+    if (r < 0) return r;
+    if (unlikely(load_acquire(&em->unusual) & EM_HOOKED) && mtaio__hooks_gather(&in->hooks, em, w->pin)) {
+        in->began_ns = os_now_ns();
+        w->rest.hooks = &in->hooks;
+        mtaio__hooks_before(w->rest.hooks, w->event);
+    }
+    return 0;
+}
+
+/* Walks the handlers behind the link: now where the emission waits, next where it rests. */
+static int inner_run(struct inner *in, const struct target *target) {
+    struct walk *w = &in->walk;
+    struct thread *t = thread_here();
+    if (!t) return MTAIO_ENOMEM;
+    if (t->depth >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
+    int r = inner_choose(in, target);
+    if (r < 0) return r;
+    w->event->walk = w;
+    if (w->rest.emission) {
+        w->rest.emission->top = w;
+        w->rest.emission->inner_done = inner_done;
+        atomic_or(&w->rest.outer->event->flow, EVENT_DESCEND);
+        return 0;
+    }
+    t->depth++;
+    mtaio__walk_run(w);
+    t->depth--;
+    return 0;
+}
+
+/* The name to look for: a link of a name leads to its node. */
+static struct target target_behind(const struct listener *l, const char *name) {
+    struct node *n = listener_more(l)->target;
+    if (n && !(n->flags & NODE_PATTERN)) return (struct target){.name = name, .length = n->length, .node = n};
+    return mtaio__target_of(name);
+}
+
+/* --- What passes ------------------------------------------------------------------------------- */
+
+static bool admits(const struct derivation *d, const mtaio_event *event) {
+    return !d->pattern || mtaio__pattern_matches(d->pattern, event->name);
+}
+
+static int run_filter(const struct derivation *d, const mtaio_event *event) {
+    return admits(d, event) ? d->filter.call(event, d->filter.ctx) : 0;
+}
+
+/* 1: in->walk.event is what passes; 0: nothing does. */
+static int pass_one(struct inner *in, const struct derivation *d, mtaio_event *event) {
+    if (!admits(d, event)) return 0;
+    if (d->kind == FILTER) {
+        in->walk.event = event;
+        return d->filter.call(event, d->filter.ctx);
+    }
+    mtaio__event_map_begin(&in->mapped, event);
+    atomic_or(&in->mapped.event.flow, event_flow(event) & EVENT_ERROR);
+    in->has_mapped = true;
+    in->walk.event = &in->mapped.event;
+    int r = d->map.call(event, &in->mapped.event, d->map.ctx);
+    return r < 0 ? r : 1;
+}
+
+/* An owned reference to what passes of one event of a batch; *ret NULL: nothing. */
+static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio_event **ret) {
+    mtaio_event *kept = NULL;
+    *ret = NULL;
+    int r = d->kind == FILTER ? run_filter(d, event) : admits(d, event);
+    if (r <= 0) return r;
+    if (d->kind != MAP) return mtaio_event_keep(event, ret);
+    kept = mtaio__event_copy(event);
+    if (!kept) return MTAIO_ENOMEM;
+    r = d->map.call(event, kept, d->map.ctx);
+    if (r < 0)
+        mtaio_event_unref(kept);
+    else
+        *ret = kept;
+    return r;
+}
+
+/* Takes what a buffer has gathered, if it is enough. */
+static void take_gathered(mtaio_emitter *em, size_t enough, struct event_list *ret) {
+    struct derivation *d = em->derivation;
+    os_lock(&em->family->lock);
+    if (d->gathered.count >= enough) {
+        *ret = d->gathered;
+        d->gathered = (struct event_list){0};
+    }
+    os_unlock(&em->family->lock);
+}
+
+static int gather(mtaio_emitter *em, mtaio_event *kept) {
+    os_lock(&em->family->lock);
+    int r = mtaio__event_list_add(&em->derivation->gathered, kept);
+    os_unlock(&em->family->lock);
+    if (r < 0) mtaio_event_unref(kept);
+    return r;
+}
+
+/* A batch goes through event by event: one that fails is reported, the others pass. */
+static int pass_batch(struct inner *in, const struct derivation *d, const mtaio_event *event) {
+    int r;
+    for (uint32_t i = 0; i < event->count; i++) {
+        mtaio_event *kept;
+        r = pass_kept(d, event->events ? event->events[i] : event, &kept);
+        if (r >= 0 && kept) {
+            event_seal(kept);
+            r = d->kind == BUFFER ? gather(in->walk.em, kept) : mtaio__event_list_add(&in->passed, kept);
+            if (r < 0 && d->kind != BUFFER) mtaio_event_unref(kept);
+        }
+        if (r < 0) mtaio__walk_failed(in->walk.rest.outer, in->link, r);
+    }
+    if (d->kind == BUFFER) take_gathered(in->walk.em, d->n, &in->passed);
+    return in->passed.count > 0;
+}
+
+static void view_batch(mtaio_event *view, const struct event_list *events) {
+    *view = (mtaio_event){.name = mtaio__event_common_name(events->list, (uint32_t)events->count),
+                          .events = events->list,
+                          .count = (uint32_t)events->count,
+                          .flow = EVENT_SPANS,
+                          .kind = EVENT_BATCH};
+}
+
+static int derived_run(struct inner *in, mtaio_event *event) {
+    const struct derivation *d = in->walk.em->derivation;
+    int r;
+    if (event->kind & EVENT_BATCH || d->kind == BUFFER) {
+        r = pass_batch(in, d, event);
+        if (r > 0) {
+            view_batch(&in->view, &in->passed);
+            in->walk.event = &in->view;
+        }
+    } else {
+        r = pass_one(in, d, event);
+    }
+    if (r <= 0) return r;
+    struct target target = target_behind(in->link, event->name);
+    return inner_run(in, &target);
+}
+
+/* In the memory the emission needs: its stack, or a block that inner_done frees. */
+static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter *em,
+                     int (*run)(struct inner *in, mtaio_event *event)) {
+    struct walk *outer = event->walk;
+    outer->tally->called--; /* a link is not a handler */
+    if (load_acquire(&em->unusual) & EM_CLOSED) return 0;
+    if (!outer->rest.emission) {
+        struct inner in;
+        inner_begin(&in, event, l, em);
+        int r = run(&in, event);
+        inner_end(&in);
+        return r;
+    }
+    struct inner *in = mtaio__alloc_zeroed(sizeof *in);
+    if (!in) return MTAIO_ENOMEM;
+    inner_begin(in, event, l, em);
+    int r = run(in, event);
+    if (event_flow(event) & EVENT_DESCEND) return 0;
+    inner_end(in);
+    mtaio__free(in, sizeof *in);
+    return r;
+}
+
+int mtaio__derived_call(mtaio_event *event, void *ctx) {
+    const struct listener *l = ctx;
+    return in_memory(event, l, listener_link(l), derived_run);
+}
+
+/* --- Pipes ------------------------------------------------------------------------------------- */
+
+static int pipe_run(struct inner *in, mtaio_event *event) {
+    mtaio_emitter *target = in->walk.em;
+    uint64_t now;
+    event_view(&in->view, event);
+    atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
+    in->walk.event = &in->view;
+    if (in->walk.rest.emission) {
+        mtaio__rest_push(&in->rest, &target->family->reclaimer, &now);
+        in->own_pin = &in->rest.pin;
+    } else {
+        struct thread *t = thread_here();
+        if (!t) return MTAIO_ENOMEM;
+        int r = mtaio__pin_push(t, &target->family->reclaimer, &in->own_pin);
+        if (r < 0) return r;
+        in->thread = t;
+    }
+    in->walk.pin = in->own_pin;
+    struct target to = mtaio__target_of(event->name);
+    return inner_run(in, &to);
+}
+
+static int pipe_call(mtaio_event *event, void *ctx) {
+    const struct listener *l = ctx;
+    return in_memory(event, l, listener_more(l)->ctx, pipe_run);
+}
+
+static void pipe_end(void *target) { mtaio_emitter_unref(target); }
+
+int mtaio_emitter_pipe(mtaio_emitter *em, const char *pattern, mtaio_emitter *target, mtaio_listener **ret) {
+    if (!em || !target || em == target) return MTAIO_EINVAL;
+    return mtaio__listen(em, pattern ? pattern : "**",
+                         MTAIO_HANDLER(.ctx = mtaio_emitter_ref(target), .destroy = pipe_end), RANK_DERIVED, pipe_call, ret);
+}
+
+/* --- Deriving ---------------------------------------------------------------------------------- */
+
+static int derive(mtaio_emitter *em, const char *pattern, const struct derivation *as, mtaio_emitter **ret) {
+    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
+    if (r < 0) return r;
+    struct derivation *d = mtaio__alloc(sizeof *d);
+    if (!d) return MTAIO_ENOMEM;
+    *d = *as;
+    if (pattern && !(d->pattern = mtaio__copy_string(pattern))) {
+        mtaio__free(d, sizeof *d);
+        return MTAIO_ENOMEM;
+    }
+    r = mtaio__emitter_create(NULL, em, d, ret);
+    if (r < 0) {
+        mtaio__free_string(d->pattern);
+        mtaio__free(d, sizeof *d);
+    }
+    return r;
+}
+
+int mtaio_emitter_filter(mtaio_emitter *em, const char *pattern, const mtaio_filter *f, mtaio_emitter **ret) {
+    if (!MTAIO__CHECK_SIZE(f, mtaio_filter)) return MTAIO_EINVAL;
+    int r = em && ret && f->call ? derive(em, pattern, &(struct derivation){.kind = FILTER, .filter = *f}, ret) : MTAIO_EINVAL;
+    if (r < 0 && f->destroy) f->destroy(f->ctx);
+    return r;
+}
+
+int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m, mtaio_emitter **ret) {
+    if (!MTAIO__CHECK_SIZE(m, mtaio_map)) return MTAIO_EINVAL;
+    int r = em && ret && m->call ? derive(em, pattern, &(struct derivation){.kind = MAP, .map = *m}, ret) : MTAIO_EINVAL;
+    if (r < 0 && m->destroy) m->destroy(m->ctx);
+    return r;
+}
+
+int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret) {
+    if (!em || !ret || n == 0 || n > UINT32_MAX) return MTAIO_EINVAL;
+    return derive(em, pattern, &(struct derivation){.kind = BUFFER, .n = n}, ret);
+}
+
+int mtaio_emitter_flush(mtaio_emitter *em) {
+    if (!em || !em->derivation || em->derivation->kind != BUFFER) return MTAIO_EINVAL;
+    struct event_list events = {0};
+    take_gathered(em, 1, &events);
+    if (events.count == 0) return mtaio_emitter_is_closed(em) ? MTAIO_ECLOSED : 0;
+    mtaio_event view;
+    view_batch(&view, &events);
+    int r = mtaio__emit(&(struct emit){.em = em, .view = &view});
+    mtaio__event_list_fini(&events);
+    return r;
+}

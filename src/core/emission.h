@@ -1,0 +1,152 @@
+/* emission.h - an emission: a walk over the handlers that were registered when it began, which can rest.
+ *
+ * The walk (struct walk) is the one state machine: it calls, and knows what is left to call. Who drives it decides what happens
+ * where a handler defers: a waiting emission (mtaio_emit) keeps the walk on its stack and waits; a resting one
+ * (mtaio_emit_async) has it in memory, and whoever completes the deferral drives it on. */
+#ifndef MTAIO_SRC_EMISSION_H
+#define MTAIO_SRC_EMISSION_H
+
+#include "core/event.h"
+#include "core/executor.h"
+#include "core/hook.h"
+
+/* What the walks of one emission have done so far. */
+struct tally {
+    unsigned called, failed;
+    unsigned watched; /* of those called, monitors; counted for "error" only */
+    int first_error;
+    bool closed;
+    void (*failure)(const mtaio_failure *failure, void *ctx);
+    void *ctx;
+};
+
+/* The part of a batch that one handler is shown. */
+struct span {
+    mtaio_event **events;
+    uint32_t count;
+};
+
+/* Handlers chosen for this emission alone: of a name that no node stands for, or of a batch. */
+#define PLAN_OWN 24
+struct plan {
+    struct listener **list;
+    size_t count, capacity;
+    struct span *spans; /* of a batch: one for each in list; NULL otherwise */
+    void *spare;        /* memory of the spans */
+    size_t spare_bytes;
+    struct listener *own[PLAN_OWN];
+};
+
+struct walk {
+    mtaio_event *event;
+    mtaio_emitter *em;
+    struct pin *pin;
+    struct tally *tally; /* of the outermost walk */
+    struct walk_rest {   /* nothing of this in a plain emission */
+        struct walk *outer;        /* of the source, where em is a derived emitter */
+        struct emission *emission; /* NULL: a waiting emission */
+        mtaio_deferral *deferral;  /* of the handler being called */
+        const struct span *spans;
+        struct hooks *hooks; /* of em; NULL: none */
+    } rest;
+    uint32_t segments, segment, index; /* what comes next */
+    struct part {
+        ATOMIC(struct listener *) *entry;
+        uint32_t count;
+    } part[RANKS];
+};
+
+enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
+
+/* Calls what is left, part by part. RESTS: a deferral was parked, and the walk may already go on in another thread. DESCENDS: the emission
+ * has a new inner walk to be done first. */
+enum walk_result mtaio__walk_run(struct walk *w);
+
+/* The handler l failed or the event's flow is not plain: what a walk does then, and all that is left of it. */
+enum walk_result mtaio__walk_on(struct walk *w, const struct listener *l, int r);
+
+/* Is the handler being called a monitor? */
+bool mtaio__walk_is_watching(const struct walk *w);
+
+/* Counts a failure, and tells whoever wants to know. l may be a link: then no handler is named. */
+void mtaio__walk_failed(struct walk *w, const struct listener *l, int status);
+
+/* Runs the handler of l on its executor: the walk waits or rests meanwhile. */
+int mtaio__call_on_executor(mtaio_event *event, struct listener *l);
+
+/* The result of mtaio_emit. */
+static inline int tally_result(const struct tally *t) {
+    if (unlikely(t->failed)) return t->closed ? MTAIO_ECLOSED : MTAIO_EHANDLER;
+    return t->called > INT32_MAX ? INT32_MAX : (int)t->called;
+}
+
+/* --- Choosing the handlers, under a pin -------------------------------------------------------- */
+
+/* The emission's name: node where it is known. */
+struct target {
+    const char *name;
+    size_t length;
+    uint64_t hash;
+    struct node *node;
+};
+
+struct target mtaio__target_of(const char *name);
+
+/* The node's lanes as they are now. */
+static inline void walk_gather(struct walk *w, const struct node *n) {
+    uint32_t parts = 0;
+    for (struct lane *lane = load_acquire(&n->lanes); lane && parts < RANKS; lane = load_acquire(&lane->next)) {
+        w->part[parts].entry = lane_entries(lane);
+        w->part[parts++].count = load_acquire(&lane->count); /* pairs with node_append */
+    }
+    w->segments = parts;
+    w->segment = w->index = 0;
+}
+
+static inline void plan_init(struct plan *p) {
+    p->list = p->own;
+    p->capacity = PLAN_OWN;
+    p->count = 0;
+    p->spans = NULL;
+    p->spare = NULL;
+    p->spare_bytes = 0;
+}
+void mtaio__plan_fini(struct plan *p);
+
+/* The handlers of all patterns that match the name and were registered at the clock `limit`, in order. 0 or ENOMEM. Under a
+ * pin or the lock. */
+int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char *name, uint64_t limit);
+
+/* Fills the parts of w for the target: its node's lanes, else by the patterns, in plan. 0 or ENOMEM. */
+int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan);
+
+/* Only what was registered at the clock of the pin's lower end is chosen, so that a derived emitter's handlers are those of
+ * the beginning too. */
+
+/* The same for a batch of events. */
+int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count, struct plan *plan);
+
+/* --- Resting emissions ------------------------------------------------------------------------- */
+
+struct emission {
+    struct walk walk; /* the outermost */
+    struct walk *top; /* the one to be run */
+    struct resting rest;
+    struct tally tally;
+    struct plan plan;
+    struct hooks hooks;
+    mtaio_event view;
+    mtaio_event *event; /* owned; ours */
+    int64_t began_ns;
+    mtaio_async async;
+    void (*inner_done)(struct walk *inner); /* frees an inner walk */
+    void (*finished)(struct emission *e);   /* tells, and frees */
+};
+
+/* Runs the emission until it rests or is over; then calls finished. */
+void mtaio__emission_drive(struct emission *e);
+
+/* Ends what rests in em or behind it with ECLOSED. */
+void mtaio__deferrals_close(struct family *f, const mtaio_emitter *em);
+
+#endif

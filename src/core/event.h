@@ -1,0 +1,89 @@
+/* event.h - what an event is inside. */
+#ifndef MTAIO_SRC_EVENT_H
+#define MTAIO_SRC_EVENT_H
+
+#include <mtaio/event.h>
+
+#include "base/atomic.h"
+
+struct walk;
+
+/* Where any of these is set, the walk looks closer after the call. */
+enum {
+    EVENT_STOPPED = 1,  /* propagate is false */
+    EVENT_DEFERRED = 2, /* the handler took a deferral, or runs elsewhere */
+    EVENT_DESCEND = 4,  /* a derived emitter's walk is to be done first */
+    EVENT_ERROR = 8,    /* its name is "error": who handled it is counted */
+    EVENT_SPANS = 16,   /* a batch: each handler is shown its own part */
+    EVENT_UNHANDLED = 32 /* a batch with an "error" that nothing handles */
+};
+
+enum { EVENT_OWNED = 1, EVENT_MAPPED = 2, EVENT_BATCH = 4 };
+
+struct mtaio_event {
+    const char *name;
+    void *data;
+    mtaio_metadata *metadata;
+    struct walk *walk;           /* the emission it is in; NULL outside */
+    struct mtaio_event **events; /* of a batch */
+    mtaio_event *origin;         /* the owned event that keeps all this alive, or NULL */
+    uint32_t count;              /* of events; 1 where it is itself */
+    uint8_t change;
+    uint8_t kind;         /* EVENT_OWNED ... */
+    ATOMIC(uint8_t) flow; /* EVENT_STOPPED ...; who defers may stop it from another thread */
+    ATOMIC(uint8_t) sealed; /* owned, and emitted: no set_... any more */
+};
+
+/* An event that has its own name, data and metadata: an owned one, or a map's, on the stack until it is kept. */
+struct full_event {
+    mtaio_event event;
+    ATOMIC(uint32_t) refs;
+    mtaio_release release;
+    char *own_name;
+    size_t bytes; /* of this block, a batch's list of events included */
+};
+
+static inline uint8_t event_flow(const mtaio_event *event) { return load_relaxed(&event->flow); }
+
+static inline struct full_event *full_event(const mtaio_event *event) {
+    return (struct full_event *)(uintptr_t)event;
+}
+
+/* A view of `from` for one emission, on the stack: it shows the same, and has a flow of its own. */
+static inline void event_view(mtaio_event *view, const mtaio_event *from) {
+    bool owned = from->kind & EVENT_OWNED;
+    *view = (mtaio_event){.name = from->name,
+                          .data = from->data,
+                          .metadata = from->metadata,
+                          .events = from->events,
+                          .origin = owned ? (mtaio_event *)(uintptr_t)from : from->origin,
+                          .count = from->count,
+                          .change = from->change,
+                          .flow = event_flow(from) & EVENT_STOPPED,
+                          .kind = from->kind & EVENT_BATCH};
+}
+
+static inline void event_seal(mtaio_event *event) { store_relaxed(&event->sealed, 1); }
+
+/* An owned batch of owned events: takes a reference to each. NULL: out of memory. */
+mtaio_event *mtaio__event_batch(mtaio_event *const *events, uint32_t count);
+
+/* The name they have in common, or "*". */
+const char *mtaio__event_common_name(mtaio_event *const *events, uint32_t count);
+
+/* An owned event that copies the name and takes a reference to the metadata. NULL: out of memory. */
+mtaio_event *mtaio__event_copy(const mtaio_event *from);
+
+/* Owned events in a growing array. Adding takes over the reference; ENOMEM: it does not. */
+struct event_list {
+    mtaio_event **list;
+    size_t count, capacity;
+};
+int mtaio__event_list_add(struct event_list *l, mtaio_event *event);
+void mtaio__event_list_fini(struct event_list *l); /* drops the references, and is empty */
+
+/* For a map: begins as a copy of from, without owning its data. */
+void mtaio__event_map_begin(struct full_event *mapped, const mtaio_event *from);
+void mtaio__event_map_end(struct full_event *mapped);
+
+#endif

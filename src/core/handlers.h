@@ -1,0 +1,201 @@
+/* handlers.h - who listens to what: listeners, in lanes by priority, on nodes by name and pattern.
+ *
+ * A node stands for one name or pattern of one emitter. A name's lanes are already merged: they hold the handlers
+ * registered for exactly that name and those of every pattern that matches it, each lane in the order of registration,
+ * so that an emission of a known name is one walk over arrays. A pattern's lanes hold its own handlers only.
+ *
+ * Everything here is written under the family's lock and read by emissions under a pin (reclaim.h). A lane is only
+ * ever appended to; a handler that is removed leaves NULL in its place; a full lane is replaced by a copy. */
+#ifndef MTAIO_SRC_HANDLERS_H
+#define MTAIO_SRC_HANDLERS_H
+
+#include <mtaio/emitter.h>
+
+#include "core/topic.h"
+
+/* Emitters derived from each other, directly or not, are one family: one lock, one clock, so that one pin covers an
+ * emission through all of them. */
+struct family {
+    struct reclaimer reclaimer;
+    os_mutex lock;
+    ATOMIC(uint32_t) holds; /* one for each emitter, listener handle and pending sweep */
+    struct listener *gone_listeners;
+    struct retired *gone_nodes;
+    struct retired *gone_emitters;
+    struct mtaio_deferral *parked; /* deferrals an emission rests on */
+    ATOMIC(uint32_t) members; /* emitters; the last to be freed takes the trouble context with it */
+    void (*trouble)(const mtaio_trouble *trouble, void *ctx);
+    void (*destroy)(void *ctx);
+    void *ctx;
+    ATOMIC(mtaio_emitter *) letting_go; /* derived emitters whose last handler has gone: to be unreferenced */
+};
+void mtaio__family_hold(struct family *f);
+void mtaio__family_drop(struct family *f);
+
+/* In the order in which they run. DERIVED: filters, maps, buffers, pipes. */
+enum rank { RANK_HIGHEST, RANK_HIGH, RANK_NORMAL, RANK_LOW, RANK_LOWEST, RANK_DERIVED, RANK_MONITOR, RANKS };
+
+enum { L_MORE = 1, L_ONCE = 2 };
+
+/* A registration. 40 bytes where nothing special was asked for. */
+struct listener {
+    ATOMIC(mtaio_call) call; /* NULL: removed */
+    void *ctx;               /* what call is given; for our own calls the listener itself */
+    union {
+        struct node *node;        /* where it is registered */
+        struct listener *next;    /* once removed: the list of those gone */
+    };
+    uint64_t order; /* clock << 16 | rank << 8 | flags */
+    uint32_t index; /* in its node's lane */
+    uint32_t when;  /* once gone: as in struct retired */
+};
+
+/* What follows it with L_MORE. */
+struct listener_more {
+    mtaio_call call; /* the user's, where listener.call is one of ours */
+    void *ctx;       /* the user's */
+    void (*destroy)(void *ctx);
+    mtaio_executor *executor;
+    struct mtaio_listener *handle; /* the user's reference to it; family's lock */
+    bool ended;                    /* destroy has run */
+    struct node *target;           /* of a link: the derived emitter's node of the same pattern */
+    ATOMIC(uint32_t) claimed;      /* once: the first emission to set it calls */
+};
+
+static inline uint64_t listener_seq(const struct listener *l) { return l->order >> 16; }
+static inline enum rank listener_rank(const struct listener *l) { return (enum rank)(l->order >> 8 & 0xff); }
+static inline struct listener_more *listener_more(const struct listener *l) {
+    return l->order & L_MORE ? (struct listener_more *)(l + 1) : NULL;
+}
+
+struct lane {
+    ATOMIC(struct lane *) next; /* of a later rank */
+    ATOMIC(uint32_t) count;
+    uint8_t rank;
+    uint8_t inside; /* it is part of its node: room for one */
+};
+static inline ATOMIC(struct listener *) *lane_entries(const struct lane *lane) {
+    return (ATOMIC(struct listener *) *)(uintptr_t)(lane + 1);
+}
+
+struct lane_block { /* a lane on its own */
+    struct block block;
+    uint32_t capacity;
+    uint32_t dead; /* entries that are NULL */
+    struct lane lane;
+};
+
+enum { NODE_PATTERN = 1, NODE_DERIVED = 2, NODE_ERROR = 4 }; /* fixed */
+enum { MARK_INNER_USED = 1, MARK_REPORTED = 2 };              /* the inner lane; too many listeners */
+
+struct node {
+    union {
+        struct retired retired;
+        struct {
+            uint32_t refs;  /* resolved names */
+            uint32_t links; /* of derived emitters */
+            uint32_t birth; /* as in retired */
+            uint32_t handlers;
+        };
+    };
+    ATOMIC(struct lane *) lanes;
+    uint16_t length;
+    uint8_t flags;
+    uint8_t marks; /* MARK_...; family's lock */
+    /* The inner lane, then the name with its NUL. With NODE_DERIVED a pointer to the link in the source stands before
+     * the node. */
+    struct lane first;
+};
+_Static_assert(offsetof(struct node, retired.birth) == offsetof(struct node, birth), "birth stays when it retires");
+
+static inline char *node_name(const struct node *n) {
+    return (char *)(n + 1) + sizeof(struct listener *);
+}
+static inline struct listener **node_link(struct node *n) { return (struct listener **)(void *)n - 1; }
+
+/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a bucket that ever overflowed says so, so
+ * that removing needs no marks. Replaced by a copy when it gets too full. */
+struct bucket {
+    ATOMIC(uint32_t) tag[5]; /* the upper half of the hash; right only where node is not NULL */
+    ATOMIC(uint32_t) spilled;
+    ATOMIC(struct node *) node[5];
+};
+struct table {
+    struct block block;
+    uint32_t mask; /* buckets - 1 */
+    uint32_t used;
+    struct bucket *buckets; /* on a cache line */
+};
+
+/* A reader under a pin, or the lock. NULL: not there. */
+struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash);
+
+/* The same lock for all that follows. Makes sure that one more node goes in: 0 or ENOMEM. */
+int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r);
+void mtaio__table_insert(struct table *t, struct node *n, uint64_t hash);
+void mtaio__table_remove(ATOMIC(struct table *) *table, struct node *n, uint64_t hash, struct reclaimer *r);
+
+/* Walks the nodes: *at begins with 0; NULL at the end. */
+struct node *mtaio__table_next(const struct table *t, uint32_t *at);
+
+struct node *mtaio__node_new(const struct reclaimer *r, const char *name, size_t length, unsigned flags);
+void mtaio__node_free(struct node *n);
+void mtaio__node_retire(struct family *f, struct node *n); /* with its lanes */
+void mtaio__node_clear(struct family *f, struct node *n);  /* of its lanes */
+
+/* The link to the derived emitter among the node's; NULL: none. Substituting keeps the place. */
+struct listener *mtaio__node_link_to(struct node *n, const mtaio_emitter *derived);
+void mtaio__node_substitute(struct node *n, struct listener *old, struct listener *l);
+
+/* Room for one more of the rank: 0 or ENOMEM. Then appending cannot fail. */
+int mtaio__node_reserve(struct family *f, struct node *n, enum rank rank);
+void mtaio__node_append(struct node *n, struct listener *l);
+void mtaio__node_erase(struct family *f, struct node *n, struct listener *l); /* if it is there */
+
+struct listener *mtaio__listener_new(const mtaio_handler *h, mtaio_call call, enum rank rank, bool more);
+void mtaio__listener_free(struct listener *l); /* the memory only */
+
+/* --- Emitters ---------------------------------------------------------------------------------- */
+
+/* What makes an emission leave the short path. */
+enum { EM_CLOSED = 1, EM_HOOKED = 2, EM_SUPPRESSED = 4 };
+
+struct mtaio_emitter {
+    struct family *family;
+    ATOMIC(struct table *) table;
+    topics patterns; /* pattern -> node */
+    ATOMIC(unsigned) unusual;
+    ATOMIC(struct node *) hooks; /* a node without a name: its handlers are hooks */
+    ATOMIC(uint32_t) refs;
+
+    /* Guarded by the family's lock: */
+    size_t handlers;   /* registered, hooks and links not counted */
+    size_t population; /* registered, links included */
+    bool held;         /* a derived emitter with a population and a source has a reference of its own */
+    bool letting_go;   /* on the family's list: may not be entitled to it any more */
+    size_t links_up;   /* nodes that have a link in the source */
+    mtaio_emitter *next_letting_go;
+    struct node *idle; /* one node without handlers is kept: the next to be registered may be the same */
+    mtaio_emitter *source, *first_derived, *next_derived, *prev_derived;
+    struct mtaio_suppression *suppressed; /* the oldest first */
+    size_t max_listeners;
+
+    /* Fixed: */
+    uint64_t born;                 /* the family's clock then: the order of derived emitters */
+    struct derivation *derivation; /* what stands between source and this; NULL: nothing */
+    unsigned level;                /* how many sources there are */
+    char *name;
+    struct retired retired;
+};
+
+/* A link stands in the source's lanes for a derived emitter that listens to the same pattern. */
+static inline mtaio_emitter *listener_link(const struct listener *l) {
+    const struct listener_more *m = listener_more(l);
+    return m && m->target ? m->ctx : NULL;
+}
+
+static inline mtaio_emitter *retired_emitter(struct retired *r) {
+    return (mtaio_emitter *)(void *)((char *)r - offsetof(struct mtaio_emitter, retired));
+}
+
+#endif

@@ -1,0 +1,201 @@
+/* reclaim.h - when memory that readers may still be in can be freed.
+ *
+ * Readers (emissions) take no lock and write no shared line. Everything a reader can reach belongs to one owner (an
+ * emitter, a channel), whose struct reclaimer has a clock: the number of registrations and removals so far. A reader
+ * publishes in a slot of its own thread, the pin, which owner it is in and at which clock. An object is born at one
+ * clock value and retired, after it was unlinked, at another; it may be freed when no pin of its owner lies between
+ * the two. So a reader that rests for hours holds back only what it can reach: neither younger objects nor other
+ * owners'. (The rule is that of hazard eras, Ramalhete and Correia 2017, with a clock per owner.)
+ *
+ * A pin is [lower, upper]. Both are the clock read at the start; if the clock is still the same after the look-up, all
+ * that was found is as old as the pin. If not, the look-up is done again under a wide pin, upper = PIN_WIDE, which
+ * holds everything retired since, and is narrowed to the clock of its end.
+ *
+ * Writers hold the owner's lock. To publish: tick the clock, then store (release). To remove: unlink, then retire,
+ * then tick. The store of a pin and the loads after it are ordered against unlinking and the scan of pins by
+ * os_fence_light / os_fence_heavy. */
+#ifndef MTAIO_SRC_RECLAIM_H
+#define MTAIO_SRC_RECLAIM_H
+
+#include "os/os.h"
+
+#define PIN_WIDE UINT64_MAX
+#define CLOCK_MAX ((UINT64_C(1) << 48) - 1)
+
+/* In every object that is retired. birth is the clock in units of 2^16, rounded down; when are its low 32 bits, at the
+ * time of retiring. Both err towards keeping. */
+struct retired {
+    struct retired *next;
+    uint32_t birth;
+    uint32_t when;
+};
+
+/* The head of a plain block of memory that is retired and then simply freed. */
+struct block {
+    struct retired retired;
+    size_t bytes; /* of the whole block, head included */
+};
+
+struct reclaimer {
+    ATOMIC(uint64_t) clock; /* written under the owner's lock */
+    struct retired *blocks; /* retired struct block; owner's lock */
+    ATOMIC(unsigned) waiting; /* retired objects of any kind not yet freed; owner's lock */
+
+    /* Frees what can be freed. Called without locks, when a pin that was asked has gone, and by mtaio_reclaim. */
+    void (*sweep)(struct reclaimer *r);
+    struct reclaimer *next_pending, *prev_pending; /* owners that keep something; pending_lock */
+    bool pending;
+    void (*hold)(struct reclaimer *r); /* keeps the owner's memory while it is on that list, or being swept */
+    void (*drop)(struct reclaimer *r);
+};
+
+/* --- Blocks ------------------------------------------------------------------------------------ */
+
+static inline uint32_t reclaim_birth(uint64_t clock) { return (uint32_t)(clock >> 16); }
+
+/* A block of at least sizeof(struct block), born now. NULL: out of memory. Owner's lock. */
+void *mtaio__block_alloc(const struct reclaimer *r, size_t bytes);
+void mtaio__block_free(struct block *b);
+
+/* After the block was unlinked. Owner's lock. Allocates nothing. */
+void mtaio__block_retire(struct reclaimer *r, struct block *b);
+
+/* The next value of the clock: before publishing, and after unlinking. Owner's lock. */
+static inline void reclaim_waiting(struct reclaimer *r, int more) {
+    store_relaxed(&r->waiting, load_relaxed(&r->waiting) + (unsigned)more);
+}
+
+static inline uint64_t reclaim_tick(struct reclaimer *r) {
+    uint64_t now = load_relaxed(&r->clock) + 1;
+    store_release(&r->clock, now); /* pairs with the pin's reading of it */
+    return now;
+}
+
+/* --- Pins -------------------------------------------------------------------------------------- */
+
+struct pin {
+    ATOMIC(const struct reclaimer *) of; /* NULL: free; stored last, cleared first */
+    ATOMIC(uint64_t) lower;
+    ATOMIC(uint64_t) upper; /* 0: the same as lower; it is so again when the pin is free */
+    ATOMIC(void *) running; /* while not free: the listener called last; perhaps still, its context is in use */
+    ATOMIC(uint32_t) after; /* what is to be done once it is free: AFTER_... */
+};
+enum {
+    AFTER_RESET = 1, /* upper was set */
+    AFTER_SWEEP = 2  /* somebody waits for this pin to go: sweep the pending owners */
+};
+
+#define PINS_OWN 8
+
+/* One for each thread that ever emitted; given to the next thread when that ends, never freed before the
+ * library. */
+struct thread {
+    struct pin pins[PINS_OWN];
+    struct pin *more;          /* MTAIO_DEPTH_MAX - PINS_OWN others, made when first needed */
+    unsigned depth;            /* nested walks on this thread, and the next one's pin; private */
+    ATOMIC(bool) has_more;     /* they are there */
+    ATOMIC(uint32_t) taken;
+    struct serving *serving; /* emissions this thread runs for others; private */
+    struct thread *next;     /* fixed once published */
+};
+
+/* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that waits
+ * for this one. On the stack of the function that runs it. */
+struct serving {
+    const struct pin *pin;
+    struct serving *next;
+};
+
+struct thread *mtaio__thread_register(void);
+
+/* The calling thread's record; NULL: out of memory. */
+static inline struct thread *thread_here(void) {
+    struct thread *t = os_self();
+    return likely(t != NULL) ? t : mtaio__thread_register();
+}
+
+/* The pin of the thread's next walk, at the owner's clock. */
+static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
+    uint64_t now = load_acquire(&of->clock); /* pairs with reclaim_tick */
+    store_release(&p->lower, now);           /* both pair with the acquire loads of the scan */
+    store_release(&p->of, of);
+    os_fence_light(); /* pairs with the heavy fence between unlinking and scanning */
+    return now;
+}
+
+/* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
+int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **ret);
+
+static inline uint64_t pin_upper(const struct pin *p) {
+    uint64_t upper = load_acquire(&p->upper);
+    return upper ? upper : load_acquire(&p->lower);
+}
+
+/* Before the look-up is done again, because the clock moved during the first one. */
+static inline void pin_widen(struct pin *p) {
+    atomic_or(&p->after, AFTER_RESET);
+    store_release(&p->upper, PIN_WIDE);
+    os_fence_light(); /* as in pin_push */
+}
+
+/* After the look-up: nothing born from now on is needed. */
+static inline void pin_narrow(struct pin *p, const struct reclaimer *of) {
+    store_release(&p->upper, load_acquire(&of->clock));
+}
+
+void mtaio__pin_after(struct pin *p);
+
+static inline void pin_clear(struct pin *p) {
+    store_release(&p->of, NULL); /* what was read under the pin was read before: pairs with the scan */
+    os_fence_light();            /* pairs with the heavy fence between asking and the second scan */
+    if (unlikely(load_relaxed(&p->after))) mtaio__pin_after(p);
+}
+
+static inline void pin_pop(struct thread *t, struct pin *p) {
+    t->depth--;
+    pin_clear(p);
+}
+
+/* A pin that does not belong to a thread, for an emission that may rest: on one list, under one lock. */
+struct resting {
+    struct pin pin;
+    struct resting *next, *prev;
+};
+void mtaio__rest_push(struct resting *rest, const struct reclaimer *of, uint64_t *ret_clock);
+void mtaio__rest_pop(struct resting *rest);
+
+/* --- Scanning ---------------------------------------------------------------------------------- */
+
+#define SCAN_MAX 32
+
+/* The pins of one owner, copied. Past SCAN_MAX the last entry spans all the others and runs everything. */
+struct scan {
+    unsigned count;
+    bool crowded;
+    uint64_t clock;
+    struct {
+        uint64_t lower, upper;
+        const void *running;
+    } pins[SCAN_MAX];
+};
+
+/* Copies the pins of the owner, after a heavy fence; with ask, leaves word in each that it stands in the way. */
+void mtaio__scan(const struct reclaimer *of, bool ask, struct scan *ret);
+bool mtaio__scan_holds(const struct scan *s, uint64_t birth, uint32_t when);
+bool mtaio__scan_runs(const struct scan *s, const void *listener);
+
+/* Is nobody but perhaps the calling thread, outside of every emission, there? Then what is unlinked can be freed at
+ * once. A cheap look: false may be wrong. */
+bool mtaio__reclaim_is_idle(void);
+
+/* Waits until no pin but the calling thread's own (and those it serves) runs the listener. */
+void mtaio__wait_not_running(const void *listener);
+
+/* The list of owners that keep something retired. */
+void mtaio__reclaim_later(struct reclaimer *r);
+void mtaio__reclaim_forget(struct reclaimer *r);
+
+/* Splits the list of retired objects: those a pin holds are left in *list, the others returned. */
+struct retired *mtaio__retired_split(struct retired **list, const struct scan *s);
+
+#endif

@@ -1,0 +1,334 @@
+/* register.c - putting handlers in, taking them out, and keeping the merged lanes right. All under the family's lock.
+ *
+ * A derived emitter that listens to a pattern has one link under the same pattern in its source; so a source knows for each
+ * name whether anybody behind it listens, however long the chain. */
+#include "base/hash.h"
+#include "base/memory.h"
+#include "core/emitter.h"
+
+#include <string.h>
+
+#define IDLE_MASK 16 /* a node without handlers is kept only in a table smaller than this */
+
+static bool is_link(const struct listener *l) { return listener_link(l) != NULL; }
+static bool is_needed(const struct node *n) { return n->handlers || n->links || n->refs; }
+
+/* --- Nodes ------------------------------------------------------------------------------------- */
+
+struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *pattern) {
+    size_t length = strlen(pattern);
+    const struct table *t = load_relaxed(&em->table);
+    return t ? mtaio__table_find(t, pattern, length, mtaio__hash(pattern, length)) : NULL;
+}
+
+/* A name's lanes begin with the handlers of the patterns that match it. */
+static int fill_from_patterns(mtaio_emitter *em, struct node *n) {
+    struct plan plan;
+    plan_init(&plan);
+    int r = mtaio__plan_patterns(&plan, em, node_name(n), UINT64_MAX);
+    for (size_t i = 0; i < plan.count && r == 0; i++) {
+        r = mtaio__node_reserve(em->family, n, listener_rank(plan.list[i]));
+        if (r == 0) mtaio__node_append(n, plan.list[i]);
+    }
+    mtaio__plan_fini(&plan);
+    return r;
+}
+
+static void remove_node(mtaio_emitter *em, struct node *n) {
+    struct reclaimer *r = &em->family->reclaimer;
+    mtaio__table_remove(&em->table, n, mtaio__hash(node_name(n), n->length), r);
+    if (n->flags & NODE_PATTERN) mtaio__topics_remove(&em->patterns, node_name(n));
+    mtaio__node_retire(em->family, n);
+    reclaim_tick(r);
+}
+
+int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct node **ret) {
+    struct node *n = mtaio__node_find_locked(em, pattern);
+    if (n) {
+        if (em->idle == n) em->idle = NULL;
+        *ret = n;
+        return 0;
+    }
+    struct reclaimer *clock = &em->family->reclaimer;
+    size_t length = strlen(pattern);
+    unsigned flags = (strchr(pattern, '*') ? NODE_PATTERN : 0u) | (em->derivation ? NODE_DERIVED : 0u) |
+                     (strcmp(pattern, "error") == 0 ? NODE_ERROR : 0u);
+    int r = mtaio__table_reserve(&em->table, clock);
+    if (r < 0) return r;
+    reclaim_tick(clock);
+    n = mtaio__node_new(clock, pattern, length, flags);
+    if (!n) return MTAIO_ENOMEM;
+    if (flags & NODE_PATTERN) {
+        ATOMIC(void *) *slot = mtaio__topics_add(&em->patterns, pattern);
+        r = slot ? 0 : MTAIO_ENOMEM;
+        if (slot) store_release(slot, n); /* pairs with topics_match */
+    } else {
+        r = fill_from_patterns(em, n);
+    }
+    if (r < 0) {
+        mtaio__node_clear(em->family, n);
+        mtaio__node_free(n);
+        return r;
+    }
+    mtaio__table_insert(load_relaxed(&em->table), n, mtaio__hash(pattern, length));
+    *ret = n;
+    return 0;
+}
+
+static void unlink_from_source(mtaio_emitter *em, struct node *n) {
+    if (!(n->flags & NODE_DERIVED) || !*node_link(n)) return;
+    struct listener *link = *node_link(n);
+    *node_link(n) = NULL;
+    em->links_up--;
+    mtaio__unregister_locked(em->source, link);
+}
+
+void mtaio__node_release_locked(mtaio_emitter *em, struct node *n) {
+    if (!n->handlers && !n->links) unlink_from_source(em, n);
+    if (is_needed(n)) return;
+    struct node *old = em->idle;
+    const struct table *t = load_relaxed(&em->table);
+    bool keep = t->mask < IDLE_MASK && !(load_relaxed(&em->unusual) & EM_CLOSED);
+    em->idle = keep ? n : NULL;
+    if (!keep) remove_node(em, n);
+    if (old && old != n) remove_node(em, old);
+}
+
+/* --- Adding ------------------------------------------------------------------------------------ */
+
+/* The names a pattern's handlers are merged into. */
+static struct node *next_matching(const mtaio_emitter *em, const struct node *pattern, uint32_t *at) {
+    if (!(pattern->flags & NODE_PATTERN)) return NULL;
+    for (struct node *n; (n = mtaio__table_next(load_relaxed(&em->table), at));)
+        if (!(n->flags & NODE_PATTERN) && mtaio__pattern_matches(node_name(pattern), node_name(n))) return n;
+    return NULL;
+}
+
+static int reserve_all(mtaio_emitter *em, struct node *n, enum rank rank) {
+    int r = mtaio__node_reserve(em->family, n, rank);
+    uint32_t at = 0;
+    for (struct node *other; r == 0 && (other = next_matching(em, n, &at));)
+        r = mtaio__node_reserve(em->family, other, rank);
+    return r;
+}
+
+/* Where a node has a link to the same derived emitter already, one is enough. */
+static void append_to(struct node *n, struct listener *l) {
+    mtaio_emitter *derived = listener_link(l);
+    if (derived && derived->links_up > 0 && mtaio__node_link_to(n, derived)) {
+        if (l->node == n) l->index = UINT32_MAX;
+        return;
+    }
+    mtaio__node_append(n, l);
+}
+
+static void commit(mtaio_emitter *em, struct node *n, struct listener *l) {
+    l->node = n;
+    l->order |= reclaim_tick(&em->family->reclaimer) << 16;
+    append_to(n, l);
+    uint32_t at = 0;
+    for (struct node *other; (other = next_matching(em, n, &at));) append_to(other, l);
+    if (is_link(l)) {
+        n->links++;
+    } else {
+        n->handlers++;
+        em->handlers++;
+    }
+    if (em->population++ == 0 && em->source && !em->held) {
+        em->held = true;
+        atomic_add(&em->refs, 1);
+    }
+}
+
+static int link_to_source(mtaio_emitter *em, struct node *n);
+
+/* A node with room for l everywhere, and a link to it in the source. */
+static int prepare(mtaio_emitter *em, const char *pattern, enum rank rank, struct node **ret) {
+    struct node *n;
+    if (load_relaxed(&em->family->reclaimer.clock) > CLOCK_MAX - UINT32_MAX) return MTAIO_ELIMIT;
+    int r = mtaio__node_obtain_locked(em, pattern, &n);
+    if (r < 0) return r;
+    r = reserve_all(em, n, rank);
+    if (r == 0) r = link_to_source(em, n);
+    if (r < 0)
+        mtaio__node_release_locked(em, n);
+    else
+        *ret = n;
+    return r;
+}
+
+static int link_to_source(mtaio_emitter *em, struct node *n) {
+    if (!em->source || *node_link(n)) return 0;
+    if (!mtaio__derivation_admits(em->derivation, node_name(n), !(n->flags & NODE_PATTERN))) return 0;
+    mtaio_handler h = {.size = sizeof h, .ctx = em};
+    struct listener *link = mtaio__listener_new(&h, mtaio__derived_call, RANK_DERIVED, true);
+    if (!link) return MTAIO_ENOMEM;
+    listener_more(link)->target = n;
+    struct node *above;
+    int r = prepare(em->source, node_name(n), RANK_DERIVED, &above);
+    if (r < 0) {
+        mtaio__listener_free(link);
+        return r;
+    }
+    commit(em->source, above, link);
+    *node_link(n) = link;
+    em->links_up++;
+    return 0;
+}
+
+int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, mtaio_listener **ret) {
+    struct family *f = em->family;
+    mtaio_listener *handle = NULL;
+    if (ret && !(handle = mtaio__alloc_zeroed(sizeof *handle))) return MTAIO_ENOMEM;
+    struct node *n = NULL;
+    size_t too_many = 0;
+    os_lock(&f->lock);
+    int r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : prepare(em, pattern, listener_rank(l), &n);
+    if (r == 0) {
+        if (handle) {
+            *handle = (mtaio_listener){.refs = 1, .family = f, .em = em, .listener = l, .was = l};
+            listener_more(l)->handle = handle;
+            mtaio__family_hold(f);
+            *ret = handle;
+        }
+        commit(em, n, l);
+        if (em->max_listeners && n->handlers > em->max_listeners && !(n->marks & MARK_REPORTED)) {
+            n->marks |= MARK_REPORTED;
+            too_many = n->handlers;
+        }
+    }
+    os_unlock(&f->lock);
+    if (r < 0) mtaio__free(handle, sizeof *handle);
+    mtaio__after_removing(f, false); /* lanes and tables that were replaced */
+    if (too_many)
+        mtaio__trouble(em, &(mtaio_trouble){.kind = MTAIO_TROUBLE_LISTENERS,
+                                            .emitter = mtaio_emitter_name(em),
+                                            .name = pattern,
+                                            .status = MTAIO_ELIMIT,
+                                            .count = too_many});
+    return r;
+}
+
+/* --- Removing ---------------------------------------------------------------------------------- */
+
+/* A derived emitter without handlers, or without a source, does not keep itself any more; see let_them_go. */
+static void let_go(mtaio_emitter *em) {
+    if (!em->held || em->letting_go) return;
+    em->letting_go = true;
+    em->next_letting_go = em->family->letting_go;
+    store_relaxed(&em->family->letting_go, em);
+}
+
+/* Off the books: nobody will call it any more. A link stays callable for the emissions that have it in view: the derived
+ * emitter knows best who is left there. */
+static void retire_listener(mtaio_emitter *em, struct listener *l) {
+    struct family *f = em->family;
+    struct listener_more *m = listener_more(l);
+    struct node *n = l->node;
+    bool hook = n == load_relaxed(&em->hooks);
+    if (is_link(l)) {
+        n->links--;
+    } else {
+        store_release(&l->call, NULL); /* pairs with the walk's reading of it */
+        n->handlers--;
+        em->handlers -= !hook;
+    }
+    if (m && m->handle) m->handle->listener = NULL;
+    l->when = (uint32_t)load_relaxed(&f->reclaimer.clock);
+    l->next = f->gone_listeners;
+    f->gone_listeners = l;
+    reclaim_waiting(&f->reclaimer, +1);
+    if (hook && n->handlers == 0) atomic_sub(&em->unusual, EM_HOOKED);
+    if (!hook && --em->population == 0) let_go(em);
+}
+
+/* Another link of the same derived emitter that matches the name takes the place of one that goes. */
+static struct listener *other_link(const mtaio_emitter *derived, const struct node *n) {
+    uint32_t at = 0;
+    for (struct node *theirs; derived->links_up > 0 && (theirs = mtaio__table_next(load_relaxed(&derived->table), &at));)
+        if (*node_link(theirs) && mtaio__pattern_matches(node_name(theirs), node_name(n))) return *node_link(theirs);
+    return NULL;
+}
+
+static void erase_from(struct family *f, struct node *n, struct listener *l) {
+    const mtaio_emitter *derived = listener_link(l);
+    if (derived && !(n->flags & NODE_PATTERN) && mtaio__node_link_to(n, derived) == l) {
+        struct listener *other = other_link(derived, n);
+        if (other) {
+            mtaio__node_substitute(n, l, other);
+            return;
+        }
+    }
+    mtaio__node_erase(f, n, l);
+}
+
+void mtaio__unregister_locked(mtaio_emitter *em, struct listener *l) {
+    struct node *n = l->node;
+    uint32_t at = 0;
+    for (struct node *other; (other = next_matching(em, n, &at));) erase_from(em->family, other, l);
+    erase_from(em->family, n, l);
+    retire_listener(em, l);
+    reclaim_tick(&em->family->reclaimer);
+    mtaio__node_release_locked(em, n);
+}
+
+/* Every registration of the node's own. */
+static void retire_own(mtaio_emitter *em, struct node *n) {
+    struct walk parts;
+    walk_gather(&parts, n);
+    for (uint32_t s = 0; s < parts.segments; s++) {
+        for (uint32_t i = 0; i < parts.part[s].count; i++) {
+            struct listener *l = load_relaxed(&parts.part[s].entry[i]);
+            if (l && l->node == n && !is_link(l)) retire_listener(em, l);
+        }
+    }
+}
+
+/* A derived emitter loses its source, and its links go with that. */
+static void orphan(mtaio_emitter *derived) {
+    uint32_t at = 0;
+    for (struct node *n; (n = mtaio__table_next(load_relaxed(&derived->table), &at));) {
+        if (*node_link(n)) retire_listener(derived->source, *node_link(n));
+        *node_link(n) = NULL;
+    }
+    derived->links_up = 0;
+    derived->source = NULL;
+    let_go(derived);
+}
+
+static void leave_source(mtaio_emitter *em) {
+    if (!em->source) return;
+    uint32_t at = 0;
+    for (struct node *n; (n = mtaio__table_next(load_relaxed(&em->table), &at));) unlink_from_source(em, n);
+    if (em->next_derived) em->next_derived->prev_derived = em->prev_derived;
+    if (em->prev_derived)
+        em->prev_derived->next_derived = em->next_derived;
+    else
+        em->source->first_derived = em->next_derived;
+    em->source = NULL;
+}
+
+void mtaio__unregister_all_locked(mtaio_emitter *em) {
+    struct family *f = em->family;
+    const struct table *t = load_relaxed(&em->table);
+    leave_source(em);
+    for (mtaio_emitter *d; (d = em->first_derived); d->next_derived = d->prev_derived = NULL) {
+        em->first_derived = d->next_derived;
+        orphan(d);
+    }
+    uint32_t at = 0;
+    for (struct node *n; (n = mtaio__table_next(t, &at));) retire_own(em, n);
+    struct node *hooks = load_relaxed(&em->hooks);
+    if (hooks) {
+        retire_own(em, hooks);
+        mtaio__node_clear(f, hooks);
+    }
+    at = 0;
+    for (struct node *n; (n = mtaio__table_next(t, &at));) {
+        mtaio__node_clear(f, n);
+        if (!is_needed(n)) remove_node(em, n);
+    }
+    em->idle = NULL;
+    let_go(em);
+    reclaim_tick(&f->reclaimer);
+}

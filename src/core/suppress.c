@@ -1,0 +1,156 @@
+/* suppress.c - events held back for a while. */
+#include "base/memory.h"
+#include "core/emitter.h"
+
+/* Its list of events is guarded by the family's lock, as is the emitter's list of suppressions. */
+struct mtaio_suppression {
+    mtaio_emitter *em; /* a reference */
+    char *pattern;     /* NULL: all */
+    struct mtaio_suppression *next;
+    struct event_list held;
+    bool ended;
+};
+
+static bool is_matching(const mtaio_suppression *s, const char *name) {
+    return !s->pattern || mtaio__pattern_matches(s->pattern, name);
+}
+
+static mtaio_suppression *first_matching_locked(const mtaio_emitter *em, const char *name) {
+    mtaio_suppression *s = em->suppressed;
+    while (s && !is_matching(s, name)) s = s->next;
+    return s;
+}
+
+int mtaio__suppress_take(mtaio_emitter *em, const mtaio_event *event) {
+    mtaio_event *kept;
+    int r = mtaio_event_keep(event, &kept);
+    if (r < 0) return r;
+    event_seal(kept);
+    os_lock(&em->family->lock);
+    mtaio_suppression *s = first_matching_locked(em, event->name);
+    if (s) r = mtaio__event_list_add(&s->held, kept);
+    os_unlock(&em->family->lock);
+    if (!s || r < 0) mtaio_event_unref(kept);
+    return r < 0 ? r : s != NULL;
+}
+
+int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppression **ret) {
+    if (!em || !ret) return MTAIO_EINVAL;
+    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
+    if (r < 0) return r;
+    mtaio_suppression *s = mtaio__alloc_zeroed(sizeof *s);
+    if (!s) return MTAIO_ENOMEM;
+    if (pattern && !(s->pattern = mtaio__copy_string(pattern))) {
+        mtaio__free(s, sizeof *s);
+        return MTAIO_ENOMEM;
+    }
+    os_lock(&em->family->lock);
+    r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : 0;
+    if (r == 0) {
+        mtaio_suppression **end = &em->suppressed;
+        while (*end) end = &(*end)->next;
+        *end = s;
+        atomic_or(&em->unusual, EM_SUPPRESSED);
+    }
+    os_unlock(&em->family->lock);
+    if (r < 0) {
+        mtaio__free_string(s->pattern);
+        mtaio__free(s, sizeof *s);
+        return r;
+    }
+    s->em = mtaio_emitter_ref(em);
+    *ret = s;
+    return 0;
+}
+
+size_t mtaio_suppression_count(const mtaio_suppression *s) {
+    if (!s) return 0;
+    os_lock(&s->em->family->lock);
+    size_t count = s->held.count;
+    os_unlock(&s->em->family->lock);
+    return count;
+}
+
+static void unlink_locked(mtaio_suppression *s) {
+    mtaio_suppression **at = &s->em->suppressed;
+    while (*at && *at != s) at = &(*at)->next;
+    if (*at) *at = s->next;
+    if (!s->em->suppressed) atomic_sub(&s->em->unusual, EM_SUPPRESSED);
+    s->ended = true;
+}
+
+/* Takes what is held, and ends it or not. False: it had ended before. */
+static bool take_held(mtaio_suppression *s, bool end, struct event_list *ret) {
+    os_lock(&s->em->family->lock);
+    bool was_open = !s->ended;
+    *ret = s->held;
+    s->held = (struct event_list){0};
+    if (was_open && end) unlink_locked(s);
+    os_unlock(&s->em->family->lock);
+    return was_open;
+}
+
+static int count_result(size_t count) { return count > INT32_MAX ? INT32_MAX : (int)count; }
+
+int mtaio_suppression_drop(mtaio_suppression *s) {
+    if (!s) return MTAIO_EINVAL;
+    struct event_list held;
+    if (!take_held(s, true, &held)) return MTAIO_EALREADY;
+    size_t count = held.count;
+    mtaio__event_list_fini(&held);
+    return count_result(count);
+}
+
+/* Emits them; returns the first error. */
+static int replay_list(mtaio_emitter *em, struct event_list *held) {
+    int result = 0;
+    for (size_t i = 0; i < held->count; i++) {
+        mtaio_event view;
+        event_view(&view, held->list[i]);
+        struct emit emit = {.em = em, .target = mtaio__target_of(view.name), .view = &view, .unheld = true};
+        int r = mtaio__emit(&emit);
+        if (r < 0 && result == 0) result = r;
+    }
+    mtaio__event_list_fini(held);
+    return result;
+}
+
+/* What others emit while the first list is replayed is still held, and comes second. */
+int mtaio_suppression_replay(mtaio_suppression *s) {
+    if (!s) return MTAIO_EINVAL;
+    struct event_list held;
+    if (!take_held(s, false, &held)) return MTAIO_EALREADY;
+    size_t replayed = held.count;
+    int first = replay_list(s->em, &held);
+    take_held(s, true, &held);
+    replayed += held.count;
+    int second = replay_list(s->em, &held);
+    return first < 0 ? first : second < 0 ? second : count_result(replayed);
+}
+
+mtaio_suppression *mtaio_suppression_unref(mtaio_suppression *s) {
+    if (!s) return NULL;
+    mtaio_suppression_drop(s);
+    mtaio_emitter_unref(s->em);
+    mtaio__free_string(s->pattern);
+    mtaio__free(s, sizeof *s);
+    return NULL;
+}
+
+/* The emitter is closed: what is held will never be delivered. */
+void mtaio__suppressed_close(mtaio_emitter *em) {
+    for (;;) {
+        os_lock(&em->family->lock);
+        mtaio_suppression *s = em->suppressed;
+        struct event_list dropped = {0};
+        if (s) {
+            dropped = s->held;
+            s->held = (struct event_list){0};
+            s->ended = true;
+            em->suppressed = s->next;
+        }
+        os_unlock(&em->family->lock);
+        if (!s) return;
+        mtaio__event_list_fini(&dropped);
+    }
+}

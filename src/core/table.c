@@ -1,0 +1,95 @@
+/* table.c - an emitter's nodes by name: a hash table that readers search without a lock. */
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/memory.h"
+#include "core/handlers.h"
+
+#define SLOTS 5
+#define LINE 64
+
+static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
+
+struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
+    uint32_t tag = tag_of(hash), at = (uint32_t)hash;
+    for (;; at++) {
+        const struct bucket *b = &t->buckets[at & t->mask];
+        for (int i = 0; i < SLOTS; i++) {
+            if (load_relaxed(&b->tag[i]) != tag) continue;
+            struct node *n = load_acquire(&b->node[i]); /* pairs with table_insert */
+            if (n && n->length == length && memcmp(node_name(n), name, length) == 0) return n;
+        }
+        if (likely(!load_relaxed(&b->spilled))) return NULL;
+    }
+}
+
+static struct table *table_new(const struct reclaimer *r, uint32_t buckets) {
+    size_t bytes = sizeof(struct table) + LINE + sizeof(struct bucket) * buckets;
+    struct table *t = mtaio__block_alloc(r, bytes);
+    if (!t) return NULL;
+    t->mask = buckets - 1;
+    t->used = 0;
+    t->buckets = (struct bucket *)(((uintptr_t)(t + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    memset(t->buckets, 0, sizeof(struct bucket) * buckets);
+    return t;
+}
+
+void mtaio__table_insert(struct table *t, struct node *n, uint64_t hash) {
+    t->used++;
+    for (uint32_t at = (uint32_t)hash;; at++) {
+        struct bucket *b = &t->buckets[at & t->mask];
+        for (int i = 0; i < SLOTS; i++) {
+            if (load_relaxed(&b->node[i])) continue;
+            store_relaxed(&b->tag[i], tag_of(hash));
+            store_release(&b->node[i], n); /* pairs with table_find */
+            return;
+        }
+        store_relaxed(&b->spilled, 1);
+    }
+}
+
+struct node *mtaio__table_next(const struct table *t, uint32_t *at) {
+    if (!t) return NULL;
+    while (*at / SLOTS <= t->mask) {
+        uint32_t i = (*at)++;
+        struct node *n = load_relaxed(&t->buckets[i / SLOTS].node[i % SLOTS]);
+        if (n) return n;
+    }
+    return NULL;
+}
+
+/* Between one and four nodes to a bucket: replaced where one more would be too many, or far too few are left. */
+int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r) {
+    struct table *old = load_relaxed(table);
+    uint32_t wanted = old ? old->used + 1 : 1, buckets = 1;
+    if (old && wanted <= (old->mask + 1) * 4 && wanted >= (old->mask + 1) / 4) return 0;
+    while (buckets * 3 < wanted) {
+        if (buckets > UINT32_MAX / 2 / SLOTS) return MTAIO_ELIMIT;
+        buckets *= 2;
+    }
+    struct table *t = table_new(r, buckets);
+    if (!t) return MTAIO_ENOMEM;
+    uint32_t at = 0;
+    for (struct node *n; (n = mtaio__table_next(old, &at));)
+        mtaio__table_insert(t, n, mtaio__hash(node_name(n), n->length));
+    reclaim_tick(r); /* readers that began before do not see the new table, and hold the old one */
+    store_release(table, t);
+    if (old) mtaio__block_retire(r, &old->block);
+    return 0;
+}
+
+void mtaio__table_remove(ATOMIC(struct table *) *table, struct node *n, uint64_t hash, struct reclaimer *r) {
+    struct table *t = load_relaxed(table);
+    for (uint32_t at = (uint32_t)hash;; at++) {
+        struct bucket *b = &t->buckets[at & t->mask];
+        for (int i = 0; i < SLOTS; i++) {
+            if (load_relaxed(&b->node[i]) != n) continue;
+            store_release(&b->node[i], NULL);
+            if (--t->used == 0) {
+                store_release(table, NULL);
+                mtaio__block_retire(r, &t->block);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+/* topic.c - what a name and a pattern are, and whether one matches the other. */
+#include "core/topic.h"
+
+#include <mtaio/base.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "core/segment.h"
+
+/* --- Checking ---------------------------------------------------------------------------------- */
+
+#define BYTES(c) (UINT64_C(0x0101010101010101) * (c))
+
+/* The high bit of each byte that is zero, where no byte has its high bit set. */
+static uint64_t zero_bytes(uint64_t word) { return ~(word + BYTES(0x7F)) & BYTES(0x80); }
+
+/* The last length % 8 bytes, then zeros. */
+static uint64_t last_word(const char *s, size_t length) {
+    uint64_t word = 0;
+    if (length >= 8) {
+        memcpy(&word, s + length - 8, 8);
+        return word >> (64 - length % 8 * 8);
+    }
+    while (length-- > 0) word = word << 8 | (unsigned char)s[length];
+    return word;
+}
+
+/* Is it a name in plain ASCII? Eight bytes at a time. Where false, it may be a name all the same. */
+static bool is_plain_name(const char *s, size_t length) {
+    uint64_t dot_before = 0x80; /* in the lowest byte; the start of the name counts as a dot */
+    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__) return false;
+    for (size_t i = 0; i < length; i += 8) {
+        uint64_t word;
+        if (length - i >= 8)
+            memcpy(&word, s + i, 8);
+        else
+            word = last_word(s, length);
+        uint64_t dots = zero_bytes(word ^ BYTES('.')), stars = zero_bytes(word ^ BYTES('*'));
+        if ((word & BYTES(0x80)) | stars | (dots & (dots << 8 | dot_before))) return false;
+        dot_before = dots >> 56;
+    }
+    return s[length - 1] != '.';
+}
+
+/* The length of the UTF-8 sequence of more than one byte; 0: none is valid here. RFC 3629, table 4. */
+static size_t sequence_length(const unsigned char *s) {
+    unsigned char low = 0x80, high = 0xBF; /* of the second byte */
+    size_t length = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
+    if (s[0] == 0xE0) low = 0xA0;  /* else it would fit in two bytes */
+    if (s[0] == 0xED) high = 0x9F; /* else a surrogate */
+    if (s[0] == 0xF0) low = 0x90;  /* else it would fit in three */
+    if (s[0] == 0xF4) high = 0x8F; /* else above U+10FFFF */
+    if (s[1] < low || s[1] > high) return 0;
+    for (size_t i = 2; i < length; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    return length;
+}
+
+/* The length of what begins here: a whole "*" or "**", a plain byte, a sequence. 0: not in a pattern. */
+static size_t piece_length(const char *s, bool begins_segment) {
+    if (*s == '*') {
+        size_t stars = s[1] == '*' ? 2 : 1;
+        return begins_segment && is_end(s[stars]) ? stars : 0;
+    }
+    return (unsigned char)*s < 0x80 ? 1 : sequence_length((const unsigned char *)s);
+}
+
+static bool is_pattern(const char *s, size_t length, bool *ret_is_name) {
+    size_t segment = 0; /* where it begins */
+    *ret_is_name = true;
+    for (size_t i = 0, piece; i < length; i += piece) {
+        if (s[i] == '.') {
+            if (i == segment) return false;
+            segment = i + 1;
+        }
+        if (s[i] == '*') *ret_is_name = false;
+        piece = piece_length(s + i, i == segment);
+        if (piece == 0) return false;
+    }
+    return segment < length;
+}
+
+/* The length; 0: empty, or longer than MTAIO_NAME_MAX. memchr stops at the first byte that it finds. */
+static size_t bounded_length(const char *s) {
+    const char *end = memchr(s, '\0', MTAIO_NAME_MAX + 1);
+    return end ? (size_t)(end - s) : 0;
+}
+
+int mtaio__name_check(const char *name) {
+    bool is_name;
+    if (!name) return MTAIO_EINVAL;
+    size_t length = bounded_length(name);
+    if (length == 0) return MTAIO_ENAME;
+    if (likely(is_plain_name(name, length))) return (int)length;
+    return is_pattern(name, length, &is_name) && is_name ? (int)length : MTAIO_ENAME;
+}
+
+int mtaio__pattern_check(const char *pattern, bool *ret_is_name) {
+    bool is_name;
+    if (!pattern) return MTAIO_EINVAL;
+    size_t length = bounded_length(pattern);
+    if (length == 0 || !is_pattern(pattern, length, &is_name)) return MTAIO_EPATTERN;
+    if (ret_is_name) *ret_is_name = is_name;
+    return (int)length;
+}
+
+/* --- One pattern ------------------------------------------------------------------------------- */
+
+/* Neither has an empty segment: what is left is "" only where nothing is left. */
+static const char *segment_after(const char *end) { return *end == '.' ? end + 1 : end; }
+static const char *segment_next(const char *s) { return segment_after(segment_end(s)); }
+
+/* Steps over a segment of both, if they match. */
+static bool step(const char **pattern, const char **name) {
+    const char *p = *pattern, *n = *name;
+    SEGMENT_STEP();
+    if (*n == '\0') return false;
+    if (*p == '*') {
+        p++;
+        n = segment_end(n);
+    } else {
+        while (*p == *n && !is_end(*p)) p++, n++;
+        if (!is_end(*p) || !is_end(*n)) return false;
+    }
+    *pattern = segment_after(p);
+    *name = segment_after(n);
+    return true;
+}
+
+/* The hash of the segment at *s; steps over it. */
+static uint64_t hash_step(const char **s) {
+    const char *begin = *s, *end = segment_end(begin);
+    *s = segment_after(end);
+    return mtaio__hash(begin, (size_t)(end - begin));
+}
+
+/* A window of 64 segments, as eight bits of the hash of each: bit i of plane[k] is bit k of the i-th. */
+static void window_move(uint64_t plane[8], const char **next) {
+    uint64_t hash = hash_step(next);
+    for (int k = 0; k < 8; k++) plane[k] = plane[k] >> 1 | (hash >> k & 1) << 63;
+}
+
+/* Bit i: the part of a pattern up to its next "**" may match the name from its i-th segment on. */
+static uint64_t part_places(const char *part, const char *name) {
+    uint64_t places = UINT64_MAX, plane[8] = {0};
+    for (int i = 0; i < 64; i++) window_move(plane, &name);
+    while (!is_deep(part) && places != 0) {
+        bool is_star = *part == '*';
+        uint64_t hash = hash_step(&part);
+        for (int k = 0; k < 8 && !is_star; k++) places &= ~plane[k] ^ (0 - (hash >> k & 1));
+        window_move(plane, &name);
+    }
+    return places;
+}
+
+/* Finds the part of the pattern up to its next "**" in the name, as far to the left as it can be within
+ * `room` segments; steps over both. Parts and names made to differ late at every place are met by looking
+ * at 64 places together. */
+static bool part_find(const char **pattern, const char **name, size_t *room) {
+    uint64_t places = UINT64_MAX;
+    bool is_slow = false;
+    for (size_t i = 0;; i++) {
+        if (is_slow && i % 64 == 0) places = part_places(*pattern, *name);
+        if (places >> i % 64 & 1) {
+            const char *p = *pattern, *n = *name;
+            size_t taken = 0;
+            while (!is_deep(p) && taken < *room && step(&p, &n)) taken++;
+            if (is_deep(p)) {
+                *pattern = p;
+                *name = n;
+                *room -= taken;
+                return true;
+            }
+            is_slow = is_slow || taken > 64;
+            if (taken == *room) return false;
+        }
+        if (--*room == 0) return false;
+        *name = segment_next(*name);
+    }
+}
+
+/* For a pattern that begins with "**". What follows its last "**" can only match the end of the name; each of
+ * the parts between two is matched as far to the left as it can be, which leaves most to those after it. */
+static bool deep_matches(const char *p, const char *n) {
+    if (p[2] == '\0') return true;
+    const char *last = p;
+    size_t ending = 0, room = 0;
+    for (const char *q = p; *q; q = segment_next(q)) {
+        ending++;
+        if (is_deep(q)) last = q, ending = 0;
+    }
+    for (const char *m = n; *m; m = segment_next(m)) room++;
+    if (room < ending) return false;
+    room -= ending; /* segments of the name that are left for all up to `last` */
+
+    const char *q = segment_next(last), *m = n;
+    for (size_t i = 0; i < room; i++) m = segment_next(m);
+    while (*q)
+        if (!step(&q, &m)) return false;
+
+    while (p != last) {
+        p = segment_next(p);
+        if (!part_find(&p, &n, &room)) return false;
+    }
+    return true;
+}
+
+bool mtaio__pattern_matches(const char *pattern, const char *name) {
+    if (pattern[0] == '*' && pattern[1] == '\0') return true;
+    while (*pattern && !is_deep(pattern))
+        if (!step(&pattern, &name)) return false;
+    return *pattern ? deep_matches(pattern, name) : *name == '\0';
+}

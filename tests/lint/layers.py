@@ -1,0 +1,125 @@
+"""Keeps the layers: who may include whom, what only the lowest layers may name, how long things may be.
+Usage: layers.py SOURCE_ROOT"""
+import re
+import sys
+from pathlib import Path
+
+import c_source
+from tap import Tap
+
+C_HEADERS = {'assert.h', 'ctype.h', 'errno.h', 'inttypes.h', 'limits.h', 'stdarg.h', 'stdbool.h', 'stddef.h',
+             'stdint.h', 'stdio.h', 'stdlib.h', 'string.h'}
+
+# Folder: which paths it may include, as a pattern; the longest folder that fits counts.
+LAYERS = {
+    'include/mtaio': r'mtaio/\w+\.h',
+    'src/base': r'base/\w+\.h|mtaio/base\.h|xxhash\.h',
+    'src/os': r'explore_types\.h|base/\w+\.h|os/\w+\.h|mtaio/base\.h|<.*',
+    'src/core': r'base/\w+\.h|os/os\.h|core/\w+\.h|mtaio/\w+\.h',
+    'examples': r'mtaio/mtaio\.h|\w+\.h|<.*',
+    'bench': r'mtaio/mtaio\.h|[\w-]+\.h(pp)?|<.*',
+}
+
+# Inside core one direction. Module: its files, and the modules it may use besides those that these use.
+CORE = {
+    'error': ('error', ''),
+    'reclaim': ('reclaim', ''),
+    'topic': ('topic topic_set segment', 'reclaim'),
+    'event': ('event metadata', 'error topic'),
+    'executor': ('executor pool', 'error'),
+    'handlers': ('handlers table', 'topic'),
+    'hook': ('hook', 'handlers event'),
+    'emission': ('emission choose deferral', 'event executor handlers hook'),
+    'emitter': ('emitter emit listen name register', 'emission'),
+    'derive': ('derive', 'emitter'),
+    'batch': ('batch', 'emitter'),
+    'suppress': ('suppress', 'batch'),
+    'wait': ('wait', 'emitter'),
+    'subscriber': ('subscriber', 'event executor topic'),
+    'channel': ('channel', 'subscriber'),
+}
+
+# What the thin layer is for: nobody above it reaches these directly.
+SYSTEM_NAMES = re.compile(r'\b(?:(?:malloc|calloc|realloc|free|strdup|abort|exit|getenv|fork|usleep|nanosleep|f?printf'
+                          r'|f?puts|perror|clock_gettime)(?=\()|pthread_\w+|__(?:atomic|sync)_\w+|_Atomic|_Thread_local'
+                          r'|__linux__|__unix__|__APPLE__|_WIN32|_GNU_SOURCE|_POSIX_C_SOURCE)\b')
+MAY_NAME = {'src/base/atomic.h': r'__atomic_\w+', 'src/base/memory.c': r'malloc|realloc|free'}
+
+MAX_COLUMNS, MAX_FUNCTION, MAX_FILE, MAX_HEADERS = 120, 80, 500, 600
+
+
+def module_of(path):
+    stem = Path(path).stem
+    return next((module for module, (files, _) in CORE.items() if stem in files.split()), None)
+
+
+def below(module):
+    names = {module}
+    for name in CORE[module][1].split():
+        names |= below(name)
+    return names
+
+
+def layer_problems(path, text):
+    layer = max((folder for folder in LAYERS if path.startswith(folder + '/')), key=len, default=None)
+    if layer is None:
+        return
+    module = module_of(path) if layer == 'src/core' else None
+    if layer == 'src/core' and module is None:
+        yield f'{path}: it belongs to no module of core: give it a place in {Path(__file__).name}'
+    for line, kind, target in c_source.includes(text):
+        allowed = target in C_HEADERS or re.fullmatch(LAYERS[layer], target) or \
+            (kind == '<' and '<.*' in LAYERS[layer] and not target.startswith(('base/', 'os/', 'core/', 'mtaio/')))
+        if not allowed:
+            yield f'{path}:{line}: {layer} may not include {target}'
+        elif module and target.startswith('core/') and module_of(target) not in below(module):
+            yield f'{path}:{line}: {module} may not build on {module_of(target) or target}'
+
+
+def name_problems(path, text):
+    if not path.startswith(('src/base/', 'src/core/')):
+        return
+    for number, line in enumerate(c_source.blank(text).split('\n'), 1):
+        for m in SYSTEM_NAMES.finditer(line):
+            member = line[:m.start()].rstrip().endswith(('.', '->')) or line[:m.start()].endswith('*')
+            if not member and not re.fullmatch(MAY_NAME.get(path, '(?!)'), m.group()):
+                yield f'{path}:{number}: only the lowest layer may name {m.group()}'
+
+
+def size_problems(path, text):
+    lines = text.split('\n')
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_COLUMNS:
+            yield f'{path}:{number}: {len(line)} columns, at most {MAX_COLUMNS}'
+        if '\t' in line or line != line.rstrip():
+            yield f'{path}:{number}: a tab, or space at the end of the line'
+    if len(lines) > MAX_FILE + 1:
+        yield f'{path}: {len(lines) - 1} lines, at most {MAX_FILE}'
+    for name, line, length in c_source.functions(text):
+        if length > MAX_FUNCTION:
+            yield f'{path}:{line}: {name} has {length} lines, at most {MAX_FUNCTION}'
+
+
+def comment_problems(path, text):
+    if not re.match(r'/[/*] \S+', text):
+        yield f'{path}:1: a file begins with a comment that says what it is for'
+
+
+def main():
+    root, tap = Path(sys.argv[1]), Tap()
+    paths = sorted(p for folder in ('include', 'src', 'examples', 'bench', 'tests')
+                   for p in (root / folder).rglob('*') if p.suffix in ('.c', '.h', '.cpp'))
+    header_lines = 0
+    for p in paths:
+        path, text = p.relative_to(root).as_posix(), p.read_text()
+        header_lines += text.count('\n') if path.startswith('include/') else 0
+        problems = [*layer_problems(path, text), *name_problems(path, text), *size_problems(path, text),
+                    *comment_problems(path, text)]
+        tap.check(path, problems)
+    tap.check('public headers in all', [] if header_lines <= MAX_HEADERS else
+              [f'the public headers have {header_lines} lines, at most {MAX_HEADERS}'])
+    tap.done()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,316 @@
+/* test_depth.c - "An emission nested too deep ends in a clear error, never in a crashed stack": in every way
+ * in which emissions can nest, on small stacks. Hazard 8. */
+#include "record.h"
+
+/* Runs on a thread whose stack is small; what is without end must meet the limit before the stack's. */
+static void on_small_stack(void *(*run)(void *arg), void *arg) {
+    pthread_attr_t attr;
+    pthread_t thread;
+    OK(pthread_attr_init(&attr));
+    OK(pthread_attr_setstacksize(&attr, SANITIZED ? 4 << 20 : 512 << 10));
+    OK(pthread_create(&thread, &attr, run, arg));
+    OK(pthread_join(thread, NULL));
+    OK(pthread_attr_destroy(&attr));
+}
+
+struct dive {
+    mtaio_emitter *em;
+    int (*emit)(struct dive *d); /* emits "x" once more */
+    unsigned depth, deepest, wanted, calls;
+    int last;         /* what the innermost emit answered */
+    unsigned refused; /* how often it was not 0 or more */
+    mtaio_name *name;
+};
+
+static int dive(mtaio_event *event, void *ctx) {
+    struct dive *d = ctx;
+    (void)event;
+    d->calls++;
+    if (d->depth == d->wanted)
+        return 0;
+    d->depth++;
+    d->deepest = d->depth > d->deepest ? d->depth : d->deepest;
+    int r = d->emit(d);
+    if (r < 0) {
+        d->last = r;
+        d->refused++;
+    }
+    d->depth--;
+    return 0;
+}
+
+/* --- Ways to nest ----------------------------------------------------------------------------------------
+ */
+
+static int emit_plain(struct dive *d) { return mtaio_emit(d->em, "x", NULL); }
+static int emit_other(struct dive *d) { return mtaio_emit(d->em, d->depth % 2 != 0 ? "x" : "y", NULL); }
+static int emit_resolved(struct dive *d) { return mtaio_emit_name(d->name, NULL); }
+static int emit_full(struct dive *d) { return mtaio_emit_with(d->em, MTAIO_EMISSION(.name = "x")); }
+
+static void ignore_done(int result, const mtaio_report *report, void *ctx) {
+    (void)result;
+    (void)report;
+    (void)ctx;
+}
+
+static int emit_async(struct dive *d) {
+    mtaio_event *event = NULL;
+    CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
+    int r = mtaio_emit_async(d->em, event, MTAIO_ASYNC(.done = ignore_done));
+    mtaio_event_unref(event);
+    return r;
+}
+
+static int emit_nowait(struct dive *d) {
+    mtaio_event *event = NULL;
+    CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
+    int r = mtaio_emit_nowait(d->em, event);
+    mtaio_event_unref(event);
+    return r;
+}
+
+static int emit_batch(struct dive *d) {
+    mtaio_batch *batch = NULL;
+    CHECK(mtaio_batch_new(d->em, &batch) == 0);
+    CHECK(mtaio_batch_emit(batch, "x", NULL) == 0);
+    int r = mtaio_batch_end(batch, NULL);
+    if (r == MTAIO_EDEPTH)
+        CHECK(mtaio_batch_count(batch) == 1); /* nothing is lost */
+    mtaio_batch_unref(batch);
+    return r;
+}
+
+static int emit_replay(struct dive *d) {
+    mtaio_suppression *s = NULL;
+    CHECK(mtaio_emitter_suppress(d->em, "x", &s) == 0);
+    CHECK(mtaio_emit(d->em, "x", NULL) == 0);
+    int r = mtaio_suppression_replay(s);
+    if (r == MTAIO_EDEPTH)
+        CHECK(mtaio_suppression_count(s) == 1); /* nothing is lost */
+    mtaio_suppression_unref(s);
+    return r;
+}
+
+static const struct way {
+    const char *name;
+    int (*emit)(struct dive *d);
+} ways[] = {
+    {"emit", emit_plain},      {"emit x and y", emit_other}, {"emit name", emit_resolved},
+    {"emit with", emit_full},  {"emit async", emit_async},   {"emit nowait", emit_nowait},
+    {"batch end", emit_batch}, {"replay", emit_replay},
+};
+
+static void *dive_deep(void *arg) {
+    struct dive *d = arg;
+    for (d->wanted = 1; d->wanted < MTAIO_DEPTH_MAX; d->wanted = 2 * d->wanted + 1) { /* 255, too */
+        d->deepest = d->calls = d->refused = 0;
+        CHECK(mtaio_emit(d->em, "x", NULL) == 1);
+        CHECK(d->refused == 0 && d->deepest == d->wanted && d->calls == d->wanted + 1);
+    }
+    d->wanted = UINT32_MAX; /* without end */
+    d->deepest = d->calls = d->refused = 0;
+    CHECK(mtaio_emit(d->em, "x", NULL) == 1);
+    CHECK(d->refused == 1 && d->last == MTAIO_EDEPTH);
+    CHECK(d->deepest == MTAIO_DEPTH_MAX && d->calls == MTAIO_DEPTH_MAX);
+    return NULL;
+}
+
+/* A handler emitting itself, or in a circle: MTAIO_DEPTH_MAX emissions run, the next is refused with EDEPTH.
+ */
+static void test_handlers(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        struct dive d = {.em = emitter_new(), .emit = ways[i].emit};
+        print_message("# %s\n", ways[i].name);
+        OK(mtaio_on(d.em, "x", dive, &d));
+        OK(mtaio_on(d.em, "y", dive, &d));
+        OK(mtaio_emitter_resolve(d.em, "x", &d.name));
+        on_small_stack(dive_deep, &d);
+        mtaio_name_unref(d.name);
+        mtaio_emitter_unref(d.em);
+    }
+    blocks_before = support_live_blocks(); /* the library keeps room for deep nesting */
+}
+
+/* --- Derived emitters ------------------------------------------------------------------------------------
+ */
+
+static int pass(const mtaio_event *event, void *ctx) {
+    (void)event;
+    (void)ctx;
+    return 1;
+}
+
+static int same(const mtaio_event *event, mtaio_event *mapped, void *ctx) {
+    (void)event;
+    (void)mapped;
+    (void)ctx;
+    return 0;
+}
+
+static void *emit_through(void *arg) {
+    mtaio_report report = MTAIO_REPORT();
+    int r = mtaio_emit_with(arg, MTAIO_EMISSION(.name = "x", .report = &report));
+    CHECK(r == 1 || (r == MTAIO_EHANDLER && report.first_error == MTAIO_EDEPTH));
+    return NULL;
+}
+
+/* A chain of filters and maps of any length: either refused when it is made, or the emission ends in EDEPTH.
+ */
+static void test_chain(void **state) {
+    (void)state;
+    mtaio_emitter *em = emitter_new(), *last = mtaio_emitter_ref(em);
+    struct actor a = {.tag = "a"};
+    int r = 0;
+    for (int i = 0; i < 1000 && r == 0; i++) {
+        mtaio_emitter *next = NULL;
+        r = i % 2 != 0 ? mtaio_emitter_filter(last, NULL, MTAIO_FILTER(.call = pass), &next)
+                       : mtaio_emitter_map(last, NULL, MTAIO_MAP(.call = same), &next);
+        assert_true(r == 0 || r == MTAIO_EDEPTH);
+        if (r < 0)
+            break;
+        mtaio_emitter_unref(last);
+        last = next;
+        if (i == 50)
+            listen(last, "x", &a);
+    }
+    on_small_stack(emit_through, em);
+    assert_noted("a");
+    mtaio_emitter_remove_all(last, NULL);
+    listen(last, "x", &a);
+    on_small_stack(emit_through, em);
+    forget_notes();
+    mtaio_emitter_unref(last);
+    mtaio_emitter_unref(em);
+    mtaio_reclaim();
+}
+
+static void *emit_circle(void *arg) {
+    mtaio_report report = MTAIO_REPORT();
+    CHECK(mtaio_emit_with(arg, MTAIO_EMISSION(.name = "x", .report = &report)) == MTAIO_EHANDLER);
+    CHECK(report.first_error == MTAIO_EDEPTH);
+    mtaio_event *event = NULL;
+    CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
+    CHECK(mtaio_emit_async(arg, event, MTAIO_ASYNC(.done = note_done)) == 0);
+    mtaio_event_unref(event);
+    return NULL;
+}
+
+/* Pipes in a circle. */
+static void test_circle(void **state) {
+    (void)state;
+    mtaio_emitter *one = emitter_new(), *two = emitter_new();
+    mtaio_listener *back = NULL;
+    OK(mtaio_emitter_pipe(one, "*", two, NULL));
+    OK(mtaio_emitter_pipe(two, "*", one, &back));
+    on_small_stack(emit_circle, one);
+    assert_noted("done:MTAIO_EHANDLER");
+    assert_int_equal(mtaio_listener_cancel(back), 1); /* or they would keep each other alive */
+    mtaio_listener_unref(back);
+    mtaio_emitter_unref(one);
+    mtaio_emitter_unref(two);
+    mtaio_reclaim();
+}
+
+/* --- One after another -----------------------------------------------------------------------------------
+ */
+
+struct relay {
+    mtaio_emitter *em;
+    unsigned left, done;
+    int last;
+};
+
+static void start_next(int result, const mtaio_report *report, void *ctx) {
+    struct relay *relay = ctx;
+    (void)report;
+    CHECK(result >= 0);
+    relay->done++;
+    if (relay->left == 0)
+        return;
+    relay->left--;
+    mtaio_event *event = NULL;
+    CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
+    relay->last = mtaio_emit_async(relay->em, event, MTAIO_ASYNC(.done = start_next, .ctx = relay));
+    mtaio_event_unref(event);
+}
+
+static void *run_relay(void *arg) {
+    struct relay *relay = arg;
+    start_next(0, NULL, relay);
+    return NULL;
+}
+
+/* An emission that is started when the one before is done: as often as one likes, or an EDEPTH. */
+static void test_relay(void **state) {
+    (void)state;
+    struct relay relay = {.em = emitter_new(), .left = 20000};
+    on_small_stack(run_relay, &relay);
+    if (relay.last != 0)
+        assert_int_equal(relay.last, MTAIO_EDEPTH);
+    else
+        assert_int_equal(relay.done, 20001);
+    mtaio_emitter_unref(relay.em);
+    blocks_before = support_live_blocks();
+}
+
+enum { DOMINOES = 20000 };
+
+struct dominoes {
+    mtaio_emitter *em;
+    mtaio_deferral *deferrals[DOMINOES];
+    unsigned standing, fallen, done;
+};
+
+static int stand(mtaio_event *event, void *ctx) {
+    struct dominoes *d = ctx;
+    return mtaio_event_defer(event, &d->deferrals[d->standing++]);
+}
+
+/* The second handler of each emission, when the first is completed, completes the next emission's. */
+static int push_next(mtaio_event *event, void *ctx) {
+    struct dominoes *d = ctx;
+    (void)event;
+    unsigned next = ++d->fallen;
+    if (next < DOMINOES)
+        CHECK(mtaio_deferral_complete(d->deferrals[next], 0) == 0);
+    return 0;
+}
+
+static void count_done(int result, const mtaio_report *report, void *ctx) {
+    (void)report;
+    CHECK(result == 2);
+    ((struct dominoes *)ctx)->done++;
+}
+
+static void *push_first(void *arg) {
+    struct dominoes *d = arg;
+    CHECK(mtaio_deferral_complete(d->deferrals[0], 0) == 0);
+    return NULL;
+}
+
+/* Emissions that rest, each completing the next: completing always works, so it must not use up the stack. */
+static void test_dominoes(void **state) {
+    (void)state;
+    static struct dominoes d;
+    d = (struct dominoes){.em = emitter_new()};
+    mtaio_event *event = event_new("x", NULL);
+    OK(mtaio_on(d.em, "x", stand, &d));
+    OK(mtaio_on(d.em, "x", push_next, &d));
+    for (unsigned i = 0; i < DOMINOES; i++)
+        OK(mtaio_emit_async(d.em, event, MTAIO_ASYNC(.done = count_done, .ctx = &d)));
+    on_small_stack(push_first, &d);
+    assert_int_equal(d.done, DOMINOES);
+    for (unsigned i = 0; i < DOMINOES; i++)
+        mtaio_deferral_unref(d.deferrals[i]);
+    mtaio_event_unref(event);
+    mtaio_emitter_unref(d.em);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_handlers), TEST(test_chain), TEST(test_circle), TEST(test_relay), TEST(test_dominoes),
+    };
+    warm_up();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
