@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /* Those of them that are there, in the order of the tables. */
-static const bench_peer *const peers[] = {&peer_bare,    &peer_mtaio, &peer_mtaio_by_name, &peer_glib,
-                                          &peer_wayland, &peer_sigc,  &peer_boost};
+static const bench_peer *const peers[] = {&peer_bare, &peer_mtaio,   &peer_mtaio_by_name, &peer_far,
+                                          &peer_glib, &peer_wayland, &peer_sigc,          &peer_boost};
 static const bench_peer *const writers[] = {&peer_bare,  &peer_mtaio,       &peer_mtaio_off,
                                             &peer_glib,  &peer_wayland,     &peer_sigc,
                                             &peer_boost, &scheme_urcu_memb, &scheme_mutex};

@@ -24,7 +24,7 @@ typedef struct bench_peer {
 } bench_peer;
 
 /* Those that are not there have no name. */
-extern const bench_peer peer_bare, peer_glib, peer_wayland, peer_sigc, peer_boost;
+extern const bench_peer peer_bare, peer_far, peer_glib, peer_wayland, peer_sigc, peer_boost;
 extern const bench_peer peer_mtaio, peer_mtaio_off, peer_mtaio_by_name;
 
 /* Ways of protecting a snapshot of the handlers from being freed while they are called. */
@@ -45,6 +45,9 @@ struct bare_list {
 /* From another file, so that no compiler sees what is called. */
 bare_call bare_count, bare_count_thread;
 struct bare_list *bare_list_new(size_t n, uint64_t *counters);
+
+/* From a shared library. */
+void bench_far_emit(void *signal, size_t times);
 
 #ifdef __cplusplus
 }

@@ -123,8 +123,11 @@ def absolute(results, text, limit, unit, *key):
 
 
 def target_rows(results):
-    rows = [against_bare(results, f"resolved name, {n} handler{'s' * (n > 1)}", limit, f"emit/{n}")
-            for n, limit in ((1, 3), (10, 1.4), (100, 1.2))]
+    rows = []
+    for n, limit in ((1, 3), (10, 1.4), (100, 1.2)):
+        rows.append(against_bare(results, f"resolved name, {n} handler{'s' * (n > 1)}", limit, f"emit/{n}"))
+        rows.append(against_bare(results, "  from libmtaio.so", None, f"shared emit/{n}"))
+        rows.append(against_bare(results, "  a bare loop from a .so does", None, f"emit/{n}", who="bare, from a .so"))
     rows.append(against_bare(results, "by name among 1,000, random", 8, "names/1000"))
     rows.append(against_bare(results, "  a bare hash table does", None, "names/1000", who="bare hash table"))
     for variant in ("resolved", "by name, no handlers at all", "by name, 1000 other names have handlers",
@@ -223,7 +226,7 @@ def print_schemes(results):
 
 
 def print_rest(results):
-    shown = ("emit/", "threads/", "churn/", "add+remove/", "fill", "scheme", "allocations", "none")
+    shown = ("emit/", "shared ", "threads/", "churn/", "add+remove/", "fill", "scheme", "allocations", "none")
     lines = []
     for record in results.records:
         if not record["case"].startswith(shown):
@@ -295,8 +298,8 @@ def plot(results, rows, svg):
 # --- Running --------------------------------------------------------------------------------------------------
 
 
-def run(results, command):
-    """Adds the program's lines to results; its exit status."""
+def run(results, command, prefix=""):
+    """Adds the program's lines to results, with prefix before the case; its exit status."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         last = None
         for line in program.stdout:
@@ -304,6 +307,7 @@ def run(results, command):
             if record["case"] == "machine":
                 results.program = record
                 continue
+            record["case"] = prefix + record["case"]
             results.records.append(record)
             if record["case"] != last:
                 last = record["case"]
@@ -341,6 +345,8 @@ def measure(program, args):
     if args.only:
         options += ["--only", args.only]
     status = run(results, [program, *options])
+    if not args.only:
+        status = run(results, [program + "-shared", *options, "--only", "emit/"], "shared ") or status
     count = "100000" if args.quick else "1000000"
     for who in MEMORY_PEERS:
         for what in ("one", "many"):

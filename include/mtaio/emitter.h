@@ -241,7 +241,8 @@ MTAIO_API int mtaio_batch_emit(mtaio_batch *batch, const char *name, void *data)
 MTAIO_API int mtaio_batch_emit_event(mtaio_batch *batch, mtaio_event *event); /* takes a reference */
 MTAIO_API size_t mtaio_batch_count(const mtaio_batch *batch);
 
-/* Delivers (the outermost) or leaves the events to the outer batch (a nested one), with mtaio_emit's results.
+/* Delivers (the outermost; async NULL: waits) or leaves the events to the outer batch (a nested one; async must be NULL), with
+ * mtaio_emit's results. ENOMEM, EDEPTH: nothing was delivered, and the batch is as it was.
  * EALREADY: ended or abandoned before; emitting into it then answers ECLOSED. EBUSY: a nested batch is open. */
 MTAIO_API int mtaio_batch_end(mtaio_batch *batch, const mtaio_async *async);
 MTAIO_API int mtaio_batch_abandon(mtaio_batch *batch); /* drops what was emitted into it and batches nested in it */
@@ -255,7 +256,7 @@ MTAIO_API int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mta
 MTAIO_API size_t mtaio_suppression_count(const mtaio_suppression *suppression);
 
 /* Returns how many events were dropped, or replayed; EHANDLER: all were replayed and some handler failed.
- * EALREADY. What is emitted during the replay comes after it. */
+ * EALREADY. ENOMEM, EDEPTH: the rest is still held. What is emitted during the replay comes after it. */
 MTAIO_API int mtaio_suppression_drop(mtaio_suppression *suppression);
 MTAIO_API int mtaio_suppression_replay(mtaio_suppression *suppression);
 MTAIO_API mtaio_suppression *mtaio_suppression_unref(mtaio_suppression *suppression); /* drops */

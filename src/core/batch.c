@@ -81,10 +81,11 @@ static int record_locked(mtaio_batch *b, mtaio_event *event) {
 
 /* Takes over the reference. */
 static int record(mtaio_batch *b, mtaio_event *event) {
-    event_seal(event);
+    bool sealed = event_seal(event);
     os_lock(lock_of(b));
     int r = record_locked(b, event);
     os_unlock(lock_of(b));
+    if (r < 0 && sealed) event_unseal(event);
     if (r < 0) mtaio_event_unref(event);
     return r;
 }

@@ -8,46 +8,46 @@
 
 /* --- Plans ------------------------------------------------------------------------------------- */
 
-void mtaio__plan_fini(struct plan *p) {
-    if (p->list != p->own) mtaio__free(p->list, sizeof *p->list * p->capacity);
-    mtaio__free(p->spare, p->spare_bytes);
-    plan_init(p);
+void mtaio__plan_init(struct plan *p) {
+    p->limit = 0;
+    p->lanes = p->own_lanes;
+    p->lane_capacity = PLAN_LANES;
+    p->list = p->own_list;
+    p->capacity = PLAN_LINKS;
+    p->lane_count = p->count = p->spare_bytes = 0;
+    p->spans = NULL;
+    p->spare = NULL;
 }
 
-static int plan_add(struct plan *p, struct listener *l) {
-    if (p->count == p->capacity) {
-        size_t capacity = p->capacity * 2, bytes = sizeof *p->list * capacity;
-        bool own = p->list == p->own;
-        struct listener **list =
-            own ? mtaio__alloc(bytes) : mtaio__resize(p->list, sizeof *p->list * p->capacity, bytes);
-        if (!list) return MTAIO_ENOMEM;
-        if (own) memcpy(list, p->own, sizeof p->own);
-        p->list = list;
-        p->capacity = capacity;
-    }
-    p->list[p->count++] = l;
+void mtaio__plan_fini(struct plan *p) {
+    if (p->lanes != p->own_lanes) mtaio__free(p->lanes, sizeof *p->lanes * p->lane_capacity);
+    if (p->list != p->own_list) mtaio__free(p->list, sizeof *p->list * p->capacity);
+    mtaio__free(p->spare, p->spare_bytes);
+    mtaio__plan_init(p);
+}
+
+/* Room for one more element of an array that begins in the plan itself. */
+static int plan_reserve(void *array, const void *own, size_t bytes, size_t count, size_t *capacity) {
+    void *old, *fresh;
+    memcpy(&old, array, sizeof old);
+    if (count < *capacity) return 0;
+    if (old != own) return mtaio__reserve(array, bytes, count, capacity) ? 0 : MTAIO_ENOMEM;
+    fresh = mtaio__alloc(bytes * *capacity * 2);
+    if (!fresh) return MTAIO_ENOMEM;
+    memcpy(fresh, own, bytes * count);
+    memcpy(array, &fresh, sizeof fresh);
+    *capacity *= 2;
     return 0;
 }
 
-struct collecting {
-    struct plan *plan;
-    uint64_t limit; /* the clock of the beginning */
-    int r;
-};
+static int plan_add(struct plan *p, struct listener *l) {
+    int r = plan_reserve(&p->list, p->own_list, sizeof *p->list, p->count, &p->capacity);
+    if (r == 0) p->list[p->count++] = l;
+    return r;
+}
 
-/* Adds the live handlers of a node, as of the limit. */
-static bool collect(void *value, void *ctx) {
-    struct collecting *c = ctx;
-    struct walk parts;
-    walk_gather(&parts, value);
-    for (uint32_t s = 0; s < parts.segments; s++) {
-        for (uint32_t i = 0; i < parts.part[s].count; i++) {
-            struct listener *l = load_acquire(&parts.part[s].entry[i]);
-            if (!l || listener_seq(l) > c->limit || !load_relaxed(&l->call)) continue;
-            if ((c->r = plan_add(c->plan, l)) < 0) return false;
-        }
-    }
-    return true;
+static bool is_live(const struct listener *l, uint64_t limit) {
+    return l && listener_seq(l) <= limit && load_relaxed(&l->call);
 }
 
 /* By rank, then by registration; links by when their emitters were derived, so that several to one stand together. */
@@ -77,12 +77,92 @@ static void drop_double_links(struct plan *p) {
     p->count = kept;
 }
 
-static void walk_plan(struct walk *w, const struct plan *plan) {
-    w->part[0].entry = plan->list;
-    w->part[0].count = (uint32_t)plan->count;
+/* --- Merging ----------------------------------------------------------------------------------- */
+
+static bool cursor_before(const struct cursor *a, const struct cursor *b) {
+    return listener_before(a->head, b->head);
+}
+
+static void sift_down(struct plan *p, size_t at) {
+    struct cursor moved = p->lanes[at];
+    for (size_t child; (child = 2 * at + 1) < p->lane_count; at = child) {
+        if (child + 1 < p->lane_count && cursor_before(&p->lanes[child + 1], &p->lanes[child])) child++;
+        if (!cursor_before(&p->lanes[child], &moved)) break;
+        p->lanes[at] = p->lanes[child];
+    }
+    p->lanes[at] = moved;
+}
+
+/* False: the lane has no more. */
+static bool cursor_step(struct cursor *c, uint64_t limit) {
+    while (c->entry < c->end) {
+        c->head = load_acquire(c->entry++);
+        if (is_live(c->head, limit)) return true;
+    }
+    return false;
+}
+
+struct listener *mtaio__plan_next(struct plan *p) {
+    if (p->lane_count == 0) return NULL;
+    struct listener *next = p->lanes[0].head;
+    if (!cursor_step(&p->lanes[0], p->limit)) p->lanes[0] = p->lanes[--p->lane_count];
+    if (p->lane_count > 0) sift_down(p, 0);
+    return next;
+}
+
+bool mtaio__walk_refill(struct walk *w) {
+    struct plan *p = w->rest.merging;
+    uint32_t n = 0;
+    if (!p) return false;
+    while (n < PLAN_PIECE && (p->piece[n] = mtaio__plan_next(p))) n++;
+    w->part[0] = (struct part){.entry = p->piece, .count = n};
     w->segments = 1;
     w->segment = w->index = 0;
-    w->rest.spans = plan->spans;
+    return n > 0;
+}
+
+struct collecting {
+    struct plan *plan;
+    int r;
+};
+
+/* Adds a lane; of the derived its entries, to be put in order. */
+static int collect_part(struct plan *p, const struct part *part) {
+    struct cursor c = {.entry = part->entry, .end = part->entry + part->count};
+    int r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
+    if (r < 0 || !cursor_step(&c, p->limit)) return r;
+    if (listener_rank(c.head) != RANK_DERIVED) {
+        p->lanes[p->lane_count++] = c;
+        return 0;
+    }
+    do {
+        r = plan_add(p, c.head);
+    } while (r == 0 && cursor_step(&c, p->limit));
+    return r;
+}
+
+static bool collect(void *value, void *ctx) {
+    struct collecting *c = ctx;
+    struct walk parts;
+    walk_gather(&parts, value);
+    for (uint32_t s = 0; s < parts.segments && c->r == 0; s++) c->r = collect_part(c->plan, &parts.part[s]);
+    return c->r == 0;
+}
+
+int mtaio__plan_patterns(struct plan *p, const mtaio_emitter *em, const char *name, uint64_t limit) {
+    struct collecting c = {.plan = p};
+    p->limit = limit;
+    p->lane_count = p->count = 0;
+    mtaio__topics_match(&em->patterns, name, collect, &c);
+    if (c.r < 0) return c.r;
+    mtaio__sort(p->list, p->count, sizeof *p->list, before);
+    drop_double_links(p);
+    struct cursor derived = {.entry = p->list, .end = p->list + p->count};
+    int r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
+    if (r < 0) return r;
+    if (cursor_step(&derived, limit)) p->lanes[p->lane_count++] = derived;
+    for (size_t i = p->lane_count / 2; i-- > 0;) sift_down(p, i);
+    return 0;
 }
 
 /* --- One event --------------------------------------------------------------------------------- */
@@ -110,16 +190,6 @@ static struct node *find(const mtaio_emitter *em, const struct target *target) {
     return t ? mtaio__table_find(t, target->name, target->length, target->hash) : NULL;
 }
 
-int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char *name, uint64_t limit) {
-    struct collecting c = {.plan = plan, .limit = limit};
-    plan->count = 0;
-    mtaio__topics_match(&em->patterns, name, collect, &c);
-    if (c.r < 0) return c.r;
-    mtaio__sort(plan->list, plan->count, sizeof *plan->list, before);
-    drop_double_links(plan);
-    return 0;
-}
-
 static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan) {
     uint64_t limit = load_relaxed(&w->pin->lower);
     struct node *n = find(em, target);
@@ -136,8 +206,10 @@ static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *t
     w->segments = w->segment = w->index = 0;
     if (!load_acquire(&em->patterns.root)) return 0;
     int r = mtaio__plan_patterns(plan, em, target->name, limit);
-    if (r == 0) walk_plan(w, plan);
-    return r;
+    if (r < 0) return r;
+    w->rest.merging = plan;
+    mtaio__walk_refill(w);
+    return 0;
 }
 
 /* Under a pin that may be older than what there is now. */
@@ -201,25 +273,36 @@ struct picks {
     size_t count, capacity;
 };
 
+static int pick(struct picks *p, struct listener *l, uint32_t group) {
+    if (!mtaio__reserve(&p->list, sizeof *p->list, p->count, &p->capacity)) return MTAIO_ENOMEM;
+    p->list[p->count++] = (struct pick){l, group};
+    return 0;
+}
+
+static int pick_node(struct picks *p, const struct node *n, uint32_t group, uint64_t limit) {
+    struct walk parts;
+    int r = 0;
+    walk_gather(&parts, n);
+    for (uint32_t s = 0; s < parts.segments; s++) {
+        for (uint32_t i = 0; i < parts.part[s].count && r == 0; i++) {
+            struct listener *l = load_acquire(&parts.part[s].entry[i]);
+            if (is_live(l, limit)) r = pick(p, l, group);
+        }
+    }
+    return r;
+}
+
 static int pick_group(struct picks *p, struct walk *w, const struct groups *g, uint32_t group, mtaio_event **events) {
     const char *name = events[g->order[g->first[group]]]->name;
     struct target target = mtaio__target_of(name);
+    uint64_t limit = load_relaxed(&w->pin->lower);
     struct plan plan;
-    plan_init(&plan);
-    struct collecting c = {.plan = &plan, .limit = load_relaxed(&w->pin->lower)};
+    mtaio__plan_init(&plan);
     struct node *n = find(w->em, &target);
-    if (n)
-        collect(n, &c);
-    else
-        mtaio__topics_match(&w->em->patterns, name, collect, &c);
-    for (size_t i = 0; i < plan.count && c.r >= 0; i++) {
-        if (!mtaio__reserve(&p->list, sizeof *p->list, p->count, &p->capacity))
-            c.r = MTAIO_ENOMEM;
-        else
-            p->list[p->count++] = (struct pick){plan.list[i], group};
-    }
+    int r = n ? pick_node(p, n, group, limit) : mtaio__plan_patterns(&plan, w->em, name, limit);
+    for (struct listener *l; r == 0 && (l = mtaio__plan_next(&plan));) r = pick(p, l, group);
     mtaio__plan_fini(&plan);
-    return c.r;
+    return r;
 }
 
 static bool index_before(const void *a, const void *b) { return *(const uint32_t *)a < *(const uint32_t *)b; }
@@ -289,7 +372,12 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
     pin_narrow(w->pin, &em->family->reclaimer);
     mtaio__sort(picks.list, picks.count, sizeof *picks.list, pick_before);
     if (r >= 0) r = spread(plan, &picks, &g, events, g.group_of);
-    if (r >= 0) walk_plan(w, plan);
+    if (r >= 0) {
+        w->part[0] = (struct part){.entry = plan->list, .count = (uint32_t)plan->count};
+        w->segments = 1;
+        w->segment = w->index = 0;
+        w->rest.spans = plan->spans;
+    }
     mtaio__free(picks.list, sizeof *picks.list * picks.capacity);
     mtaio__free(memory, bytes);
     return r;

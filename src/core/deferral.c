@@ -195,9 +195,12 @@ static void release_shared(mtaio_deferral *d) {
     if (ends) finish(d, MTAIO_ECLOSED);
 }
 
-static void job_over(mtaio_deferral *d, int r) {
+/* r is what the handler returned; closed: it was not called, for the emitter is closed, and so the emission ends. */
+static void job_over(mtaio_deferral *d, int r, bool closed) {
     struct family *f = d->family;
-    if (d->shared && r >= 0)
+    if (closed && claim(d, DEFERRAL_CLOSED))
+        finish(d, MTAIO_ECLOSED);
+    else if (d->shared && r >= 0)
         release_shared(d);
     else if (claim(d, 0))
         finish(d, r);
@@ -214,10 +217,13 @@ static void job_run(struct mtaio_job *job) {
     d->skipped = !(d->listener->order & L_ONCE) && !load_acquire(&d->listener->call); /* pairs with its removal */
     int r = d->skipped ? 0 : m->call(d->event, m->ctx);
     if (t) t->serving = serving.next;
-    job_over(d, r);
+    job_over(d, r, d->skipped && is_closed(d->walk));
 }
 
-static void job_drop(struct mtaio_job *job) { job_over(job_deferral(job), MTAIO_ECANCELED); }
+static void job_drop(struct mtaio_job *job) {
+    mtaio_deferral *d = job_deferral(job);
+    job_over(d, MTAIO_ECANCELED, is_closed(d->walk));
+}
 
 int mtaio__call_on_executor(mtaio_event *event, struct listener *l) {
     const struct listener_more *m = listener_more(l);

@@ -45,6 +45,7 @@ struct inner {
     struct full_event mapped;   /* MAP */
     mtaio_event view;           /* a pipe, or a batch of what passed */
     struct event_list passed;   /* ... its events, ours */
+    const mtaio_event *gathered; /* BUFFER: what this emission has put into it */
     bool has_mapped;
     unsigned called, failed; /* of the tally, before */
     int64_t began_ns;
@@ -57,13 +58,14 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->walk.pin = outer->pin;
     in->walk.tally = outer->tally;
     in->walk.rest = (struct walk_rest){.outer = outer, .emission = outer->rest.emission};
-    plan_init(&in->plan);
+    mtaio__plan_init(&in->plan);
     in->link = l;
     in->own_pin = NULL;
     in->thread = NULL;
     in->shown = event;
     in->passed = (struct event_list){0};
     in->has_mapped = false;
+    in->gathered = NULL;
     in->called = outer->tally->called;
     in->failed = outer->tally->failed;
     in->began_ns = 0;
@@ -133,6 +135,7 @@ static int inner_run(struct inner *in, const struct target *target) {
     t->depth++;
     mtaio__walk_run(w);
     t->depth--;
+    mtaio__drive_postponed(t);
     return 0;
 }
 
@@ -196,6 +199,23 @@ static void take_gathered(mtaio_emitter *em, size_t enough, struct event_list *r
     os_unlock(&em->family->lock);
 }
 
+/* The delivery could not begin: they are gathered again, but for the event that is now said to have failed. */
+static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_event *failed) {
+    mtaio_event *dropped = NULL;
+    size_t kept = 0;
+    for (size_t i = 0; i < events->count; i++) {
+        if (!dropped && events->list[i] == failed)
+            dropped = events->list[i];
+        else
+            events->list[kept++] = events->list[i];
+    }
+    events->count = kept;
+    os_lock(&em->family->lock);
+    mtaio__event_list_return(&em->derivation->gathered, events);
+    os_unlock(&em->family->lock);
+    mtaio_event_unref(dropped);
+}
+
 static int gather(mtaio_emitter *em, mtaio_event *kept) {
     os_lock(&em->family->lock);
     int r = mtaio__event_list_add(&em->derivation->gathered, kept);
@@ -212,6 +232,7 @@ static int pass_batch(struct inner *in, const struct derivation *d, const mtaio_
         r = pass_kept(d, event->events ? event->events[i] : event, &kept);
         if (r >= 0 && kept) {
             event_seal(kept);
+            if (d->kind == BUFFER && !(event->kind & EVENT_BATCH)) in->gathered = kept;
             r = d->kind == BUFFER ? gather(in->walk.em, kept) : mtaio__event_list_add(&in->passed, kept);
             if (r < 0 && d->kind != BUFFER) mtaio_event_unref(kept);
         }
@@ -243,7 +264,9 @@ static int derived_run(struct inner *in, mtaio_event *event) {
     }
     if (r <= 0) return r;
     struct target target = target_behind(in->link, event->name);
-    return inner_run(in, &target);
+    r = inner_run(in, &target);
+    if (r < 0 && d->kind == BUFFER) give_back(in->walk.em, &in->passed, in->gathered);
+    return r;
 }
 
 /* In the memory the emission needs: its stack, or a block that inner_done frees. */
@@ -357,6 +380,7 @@ int mtaio_emitter_flush(mtaio_emitter *em) {
     mtaio_event view;
     view_batch(&view, &events);
     int r = mtaio__emit(&(struct emit){.em = em, .view = &view});
+    if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) give_back(em, &events, NULL);
     mtaio__event_list_fini(&events);
     return r;
 }

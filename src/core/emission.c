@@ -79,10 +79,12 @@ static enum walk_result run_part(struct walk *w, const struct part *part) {
 }
 
 enum walk_result mtaio__walk_run(struct walk *w) {
-    for (; w->segment < w->segments; w->segment++, w->index = 0) {
-        enum walk_result result = run_part(w, &w->part[w->segment]);
-        if (result != WALK_DONE) return result;
-    }
+    do {
+        for (; w->segment < w->segments; w->segment++, w->index = 0) {
+            enum walk_result result = run_part(w, &w->part[w->segment]);
+            if (result != WALK_DONE) return result;
+        }
+    } while (mtaio__walk_refill(w));
     return WALK_DONE;
 }
 
@@ -100,8 +102,7 @@ static void wake_up(struct walk *w) {
     if (r < 0) mtaio__walk_failed(w, l, r);
 }
 
-void mtaio__emission_drive(struct emission *e) {
-    struct thread *t = thread_here(); /* NULL only without memory: then waiting removals cannot tell it is us */
+static void drive(struct emission *e, struct thread *t) {
     struct serving serving = {.pin = &e->rest.pin, .next = t ? t->serving : NULL};
     if (t) {
         t->serving = &serving;
@@ -123,4 +124,25 @@ void mtaio__emission_drive(struct emission *e) {
         t->depth--;
     }
     if (result == WALK_DONE) e->finished(e);
+}
+
+/* One emission completing another's deferral, and so on, would nest without end: too deep, it waits until the thread has come
+ * back up. */
+void mtaio__emission_drive(struct emission *e) {
+    struct thread *t = thread_here(); /* NULL only without memory: then waiting removals cannot tell it is us */
+    if (t && t->depth >= MTAIO_DEPTH_MAX) {
+        e->next_postponed = t->postponed;
+        t->postponed = e;
+        return;
+    }
+    drive(e, t);
+    if (t) mtaio__drive_postponed(t);
+}
+
+void mtaio__drive_postponed(struct thread *t) {
+    while (unlikely(t->postponed != NULL) && t->depth < MTAIO_DEPTH_MAX) {
+        struct emission *e = t->postponed;
+        t->postponed = e->next_postponed;
+        drive(e, t);
+    }
 }

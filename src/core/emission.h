@@ -26,15 +26,29 @@ struct span {
     uint32_t count;
 };
 
-/* Handlers chosen for this emission alone: of a name that no node stands for, or of a batch. */
-#define PLAN_OWN 24
+/* Handlers chosen for this emission alone. Of a batch: a list, with a span for each. Of a name that no node stands for: the
+ * lanes of every pattern that matches it, merged piece by piece as the walk comes to them; so however many handlers
+ * there are, only very many patterns, or very many emitters derived, take memory. */
+#define PLAN_LANES 12
+#define PLAN_LINKS 6
+#define PLAN_PIECE 12
+struct cursor {
+    struct listener *head; /* the next of its lane */
+    ATOMIC(struct listener *) *entry;
+    ATOMIC(struct listener *) *end;
+};
 struct plan {
-    struct listener **list;
+    uint64_t limit;       /* the clock of the beginning */
+    struct cursor *lanes; /* a heap: the next to be called on top */
+    size_t lane_count, lane_capacity;
+    struct listener **list; /* of a batch, all; else what comes between own handlers and monitors */
     size_t count, capacity;
-    struct span *spans; /* of a batch: one for each in list; NULL otherwise */
-    void *spare;        /* memory of the spans */
+    struct span *spans;
+    void *spare; /* memory of the spans */
     size_t spare_bytes;
-    struct listener *own[PLAN_OWN];
+    struct cursor own_lanes[PLAN_LANES];
+    struct listener *own_list[PLAN_LINKS];
+    struct listener *piece[PLAN_PIECE];
 };
 
 struct walk {
@@ -48,6 +62,7 @@ struct walk {
         mtaio_deferral *deferral;  /* of the handler being called */
         const struct span *spans;
         struct hooks *hooks; /* of em; NULL: none */
+        struct plan *merging; /* more parts come from there */
     } rest;
     uint32_t segments, segment, index; /* what comes next */
     struct part {
@@ -103,19 +118,16 @@ static inline void walk_gather(struct walk *w, const struct node *n) {
     w->segment = w->index = 0;
 }
 
-static inline void plan_init(struct plan *p) {
-    p->list = p->own;
-    p->capacity = PLAN_OWN;
-    p->count = 0;
-    p->spans = NULL;
-    p->spare = NULL;
-    p->spare_bytes = 0;
-}
+void mtaio__plan_init(struct plan *p);
 void mtaio__plan_fini(struct plan *p);
 
-/* The handlers of all patterns that match the name and were registered at the clock `limit`, in order. 0 or ENOMEM. Under a
- * pin or the lock. */
+/* The handlers of all patterns that match the name and were registered at the clock `limit`: 0 or ENOMEM. Under a pin or the
+ * lock. Then, in order, the next one, until there is none. */
 int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char *name, uint64_t limit);
+struct listener *mtaio__plan_next(struct plan *plan);
+
+/* The next piece of the plan becomes the walk's only part; false: there is none. */
+bool mtaio__walk_refill(struct walk *w);
 
 /* Fills the parts of w for the target: its node's lanes, else by the patterns, in plan. 0 or ENOMEM. */
 int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan);
@@ -139,12 +151,16 @@ struct emission {
     mtaio_event *event; /* owned; ours */
     int64_t began_ns;
     mtaio_async async;
+    struct emission *next_postponed;
     void (*inner_done)(struct walk *inner); /* frees an inner walk */
     void (*finished)(struct emission *e);   /* tells, and frees */
 };
 
 /* Runs the emission until it rests or is over; then calls finished. */
 void mtaio__emission_drive(struct emission *e);
+
+/* After a walk has come to its end: the thread is less deep now. */
+void mtaio__drive_postponed(struct thread *t);
 
 /* Ends what rests in em or behind it with ECLOSED. */
 void mtaio__deferrals_close(struct family *f, const mtaio_emitter *em);

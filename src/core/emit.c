@@ -73,7 +73,7 @@ static int emit_pinned(const struct emit *emit, struct pin *pin) {
     mtaio_event whole = *emit->view;
     struct hooks hooks;
     struct plan plan;
-    plan_init(&plan);
+    mtaio__plan_init(&plan);
     int64_t began_ns = load_relaxed(&emit->em->unusual) & EM_HOOKED ? os_now_ns() : 0;
     int r = choose(&w, &emit->target, &plan, &hooks);
     if (r >= 0) {
@@ -101,6 +101,7 @@ int mtaio__emit(const struct emit *emit) {
     if (r < 0) return r;
     r = emit_pinned(emit, pin);
     pin_pop(t, pin);
+    mtaio__drive_postponed(t);
     return r;
 }
 
@@ -220,10 +221,8 @@ int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
     if (a->report && a->report->size != sizeof(mtaio_report)) return MTAIO_EINVAL;
     mtaio_event view = {.data = a->data, .metadata = a->metadata, .change = (uint8_t)a->change, .count = 1};
     struct emit emit = {.em = em, .view = &view, .report = a->report, .failure = a->failure, .ctx = a->ctx};
-    if (a->event) {
-        event_seal(a->event);
-        event_view(&view, a->event);
-    }
+    bool sealed = a->event && event_seal(a->event);
+    if (a->event) event_view(&view, a->event);
     if (a->resolved) {
         struct node *n = a->resolved->node;
         emit.target = (struct target){.name = node_name(n), .length = n->length, .node = n};
@@ -234,6 +233,7 @@ int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
     mtaio_metadata_ref(a->metadata); /* what is kept of it must not change */
     int r = mtaio__emit(&emit);
     mtaio_metadata_unref(a->metadata);
+    if (sealed && r < 0 && r != MTAIO_EHANDLER && r != MTAIO_EUNHANDLED) event_unseal(a->event);
     return r;
 }
 
@@ -269,33 +269,44 @@ static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async
         .event = &e->view, .em = mtaio_emitter_ref(em), .pin = &e->rest.pin, .tally = &e->tally, .rest.emission = e};
     e->top = &e->walk;
     e->finished = emission_finished;
-    plan_init(&e->plan);
+    mtaio__plan_init(&e->plan);
     event_view(&e->view, event);
     mtaio__rest_push(&e->rest, &em->family->reclaimer, &now);
     *ret = e;
     return 0;
 }
 
+/* Begins it: 0, 1: it was held back, or it could not begin. */
+static int emission_begin(struct emission *e, mtaio_emitter *em) {
+    struct target target = {0};
+    if (!(e->event->kind & EVENT_BATCH)) target = mtaio__target_of(e->event->name);
+    int r = check_emission(em, &target, &e->view, false);
+    if (r != 0) return r;
+    e->began_ns = load_relaxed(&em->unusual) & EM_HOOKED ? os_now_ns() : 0;
+    e->view.walk = &e->walk;
+    return choose(&e->walk, &target, &e->plan, &e->hooks);
+}
+
 /* Without checks of its arguments; the event is owned. */
 int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async) {
     struct emission *e;
-    event_seal(event);
+    struct thread *t = thread_here();
+    if (!t) return MTAIO_ENOMEM;
+    if (t->depth >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
+    bool sealed = event_seal(event);
     int r = emission_new(em, event, async, &e);
-    if (r < 0) return r;
-    struct target target = {0};
-    if (!(event->kind & EVENT_BATCH)) target = mtaio__target_of(event->name);
-    r = check_emission(em, &target, &e->view, false);
     if (r == 0) {
-        e->began_ns = load_relaxed(&em->unusual) & EM_HOOKED ? os_now_ns() : 0;
-        r = choose(&e->walk, &target, &e->plan, &e->hooks);
+        r = emission_begin(e, em);
         if (r == 0) {
-            e->view.walk = &e->walk;
             mtaio__emission_drive(e);
             return 0;
         }
+        emission_free(e);
     }
-    emission_free(e);
-    if (r < 0) return r;
+    if (r < 0) {
+        if (sealed) event_unseal(event);
+        return r;
+    }
     mtaio_report report = MTAIO_REPORT();
     report.held = true;
     if (async->done) async->done(0, &report, async->ctx);

@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+#define WAITING_LEAST 64 /* objects without a destroy that are left for later, where other threads may be reading */
+
 /* --- Families ---------------------------------------------------------------------------------- */
 
 void mtaio__family_hold(struct family *f) { atomic_add(&f->holds, 1); }
@@ -30,6 +32,7 @@ static struct family *family_new(void) {
     f->reclaimer.hold = family_hold;
     f->reclaimer.drop = family_drop;
     f->reclaimer.clock = 1;
+    f->reclaimer.enough = WAITING_LEAST;
     return f;
 }
 
@@ -69,6 +72,7 @@ static void give_back(struct family *f, struct retirees *kept, unsigned freed) {
     give_back_list(&f->gone_emitters, kept->emitters);
     give_back_list(&f->reclaimer.blocks, kept->blocks);
     reclaim_waiting(&f->reclaimer, -(int)freed);
+    store_relaxed(&f->reclaimer.enough, load_relaxed(&f->reclaimer.waiting) * 2 + WAITING_LEAST);
     if (load_relaxed(&f->reclaimer.waiting) == 0) mtaio__reclaim_forget(&f->reclaimer); /* the caller holds the family */
     os_unlock(&f->lock);
 }
@@ -151,8 +155,6 @@ void mtaio__family_sweep(struct family *f) {
     mtaio__family_drop(f);
 }
 
-#define WAITING_MAX 64 /* objects without a destroy that are left for later, where other threads may be reading */
-
 static void let_them_go(struct family *f) {
     for (;;) {
         os_lock(&f->lock);
@@ -175,7 +177,7 @@ void mtaio__after_removing(struct family *f, bool eager) {
     if (load_relaxed(&f->letting_go)) let_them_go(f);
     unsigned waiting = load_relaxed(&f->reclaimer.waiting);
     if (waiting > 0) {
-        if (eager || waiting >= WAITING_MAX || mtaio__reclaim_is_idle())
+        if (eager || waiting >= load_relaxed(&f->reclaimer.enough) || mtaio__reclaim_is_idle())
             mtaio__family_sweep(f);
         else
             mtaio__reclaim_later(&f->reclaimer);

@@ -159,6 +159,19 @@ int mtaio__event_list_add(struct event_list *l, mtaio_event *event) {
     return 0;
 }
 
+void mtaio__event_list_return(struct event_list *to, struct event_list *older) {
+    size_t kept = older->count, moved = 0;
+    while (moved < to->count && mtaio__event_list_add(older, to->list[moved]) == 0) moved++;
+    if (moved < to->count) {
+        older->count = kept; /* no memory even for that: those that came since stay, the older go with the error told */
+        return;
+    }
+    to->count = 0;
+    struct event_list empty = *to;
+    *to = *older;
+    *older = empty;
+}
+
 void mtaio__event_list_fini(struct event_list *l) {
     for (size_t i = 0; i < l->count; i++) mtaio_event_unref(l->list[i]);
     mtaio__free(l->list, sizeof(mtaio_event *) * l->capacity);

@@ -63,7 +63,13 @@ static inline void event_view(mtaio_event *view, const mtaio_event *from) {
                           .kind = from->kind & EVENT_BATCH};
 }
 
-static inline void event_seal(mtaio_event *event) { store_relaxed(&event->sealed, 1); }
+/* From now on nothing of it changes. True: it was not sealed before; undone where the emission cannot begin. */
+static inline bool event_seal(mtaio_event *event) {
+    if (load_relaxed(&event->sealed)) return false;
+    store_relaxed(&event->sealed, 1);
+    return true;
+}
+static inline void event_unseal(mtaio_event *event) { store_relaxed(&event->sealed, 0); }
 
 /* An owned batch of owned events: takes a reference to each. NULL: out of memory. */
 mtaio_event *mtaio__event_batch(mtaio_event *const *events, uint32_t count);
@@ -80,6 +86,8 @@ struct event_list {
     size_t count, capacity;
 };
 int mtaio__event_list_add(struct event_list *l, mtaio_event *event);
+/* What was taken out of `to`, and not used, goes back to its front. */
+void mtaio__event_list_return(struct event_list *to, struct event_list *older);
 void mtaio__event_list_fini(struct event_list *l); /* drops the references, and is empty */
 
 /* For a map: begins as a copy of from, without owning its data. */

@@ -215,7 +215,7 @@ struct retired *mtaio__retired_split(struct retired **list, const struct scan *s
     struct retired *freed = NULL, *kept = NULL, *next;
     for (struct retired *r = *list; r; r = next) {
         next = r->next;
-        struct retired **to = mtaio__scan_holds(s, (uint64_t)r->birth << 16, r->when) ? &kept : &freed;
+        struct retired **to = mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;
         r->next = *to;
         *to = r;
     }

@@ -20,9 +20,10 @@
 #include "os/os.h"
 
 #define PIN_WIDE UINT64_MAX
-#define CLOCK_MAX ((UINT64_C(1) << 48) - 1)
+#define BIRTH_SHIFT 10
+#define CLOCK_MAX ((UINT64_C(1) << (32 + BIRTH_SHIFT)) - 1)
 
-/* In every object that is retired. birth is the clock in units of 2^16, rounded down; when are its low 32 bits, at the
+/* In every object that is retired. birth is the clock in units of 2^BIRTH_SHIFT, rounded down; when are its low 32 bits, at the
  * time of retiring. Both err towards keeping. */
 struct retired {
     struct retired *next;
@@ -40,6 +41,7 @@ struct reclaimer {
     ATOMIC(uint64_t) clock; /* written under the owner's lock */
     struct retired *blocks; /* retired struct block; owner's lock */
     ATOMIC(unsigned) waiting; /* retired objects of any kind not yet freed; owner's lock */
+    ATOMIC(unsigned) enough;  /* so many that they are worth a sweep: twice what the last one left, and some */
 
     /* Frees what can be freed. Called without locks, when a pin that was asked has gone, and by mtaio_reclaim. */
     void (*sweep)(struct reclaimer *r);
@@ -51,7 +53,7 @@ struct reclaimer {
 
 /* --- Blocks ------------------------------------------------------------------------------------ */
 
-static inline uint32_t reclaim_birth(uint64_t clock) { return (uint32_t)(clock >> 16); }
+static inline uint32_t reclaim_birth(uint64_t clock) { return (uint32_t)(clock >> BIRTH_SHIFT); }
 
 /* A block of at least sizeof(struct block), born now. NULL: out of memory. Owner's lock. */
 void *mtaio__block_alloc(const struct reclaimer *r, size_t bytes);
@@ -96,6 +98,7 @@ struct thread {
     ATOMIC(bool) has_more;     /* they are there */
     ATOMIC(uint32_t) taken;
     struct serving *serving; /* emissions this thread runs for others; private */
+    struct emission *postponed; /* to be driven on once this thread is less deep; private */
     struct thread *next;     /* fixed once published */
 };
 

@@ -24,11 +24,11 @@ struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *patter
 /* A name's lanes begin with the handlers of the patterns that match it. */
 static int fill_from_patterns(mtaio_emitter *em, struct node *n) {
     struct plan plan;
-    plan_init(&plan);
+    mtaio__plan_init(&plan);
     int r = mtaio__plan_patterns(&plan, em, node_name(n), UINT64_MAX);
-    for (size_t i = 0; i < plan.count && r == 0; i++) {
-        r = mtaio__node_reserve(em->family, n, listener_rank(plan.list[i]));
-        if (r == 0) mtaio__node_append(n, plan.list[i]);
+    for (struct listener *l; r == 0 && (l = mtaio__plan_next(&plan));) {
+        r = mtaio__node_reserve(em->family, n, listener_rank(l));
+        if (r == 0) mtaio__node_append(n, l);
     }
     mtaio__plan_fini(&plan);
     return r;

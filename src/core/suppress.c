@@ -2,6 +2,8 @@
 #include "base/memory.h"
 #include "core/emitter.h"
 
+#include <string.h>
+
 /* Its list of events is guarded by the family's lock, as is the emitter's list of suppressions. */
 struct mtaio_suppression {
     mtaio_emitter *em; /* a reference */
@@ -9,16 +11,22 @@ struct mtaio_suppression {
     struct mtaio_suppression *next;
     struct event_list held;
     bool ended;
+    bool replaying;
 };
 
 static bool is_matching(const mtaio_suppression *s, const char *name) {
     return !s->pattern || mtaio__pattern_matches(s->pattern, name);
 }
 
+/* The oldest; one that is being replayed only where no other matches. */
 static mtaio_suppression *first_matching_locked(const mtaio_emitter *em, const char *name) {
-    mtaio_suppression *s = em->suppressed;
-    while (s && !is_matching(s, name)) s = s->next;
-    return s;
+    mtaio_suppression *replaying = NULL;
+    for (mtaio_suppression *s = em->suppressed; s; s = s->next) {
+        if (!is_matching(s, name)) continue;
+        if (!s->replaying) return s;
+        if (!replaying) replaying = s;
+    }
+    return replaying;
 }
 
 int mtaio__suppress_take(mtaio_emitter *em, const mtaio_event *event) {
@@ -85,6 +93,7 @@ static bool take_held(mtaio_suppression *s, bool end, struct event_list *ret) {
     bool was_open = !s->ended;
     *ret = s->held;
     s->held = (struct event_list){0};
+    s->replaying = !end;
     if (was_open && end) unlink_locked(s);
     os_unlock(&s->em->family->lock);
     return was_open;
@@ -101,30 +110,56 @@ int mtaio_suppression_drop(mtaio_suppression *s) {
     return count_result(count);
 }
 
-/* Emits them; returns the first error. */
-static int replay_list(mtaio_emitter *em, struct event_list *held) {
+static int replay_one(mtaio_emitter *em, const mtaio_event *event) {
+    mtaio_event view;
+    event_view(&view, event);
+    struct emit emit = {.em = em, .target = mtaio__target_of(view.name), .view = &view, .unheld = true};
+    return mtaio__emit(&emit);
+}
+
+/* Could the emission not even begin, so that it may be tried again? */
+static bool is_undelivered(int r) { return r == MTAIO_ENOMEM || r == MTAIO_EDEPTH; }
+
+/* Emits them and counts them; what is left where one cannot begin. The first error. */
+static int replay_list(mtaio_emitter *em, struct event_list *held, size_t *replayed) {
     int result = 0;
-    for (size_t i = 0; i < held->count; i++) {
-        mtaio_event view;
-        event_view(&view, held->list[i]);
-        struct emit emit = {.em = em, .target = mtaio__target_of(view.name), .view = &view, .unheld = true};
-        int r = mtaio__emit(&emit);
-        if (r < 0 && result == 0) result = r;
+    size_t i = 0;
+    for (; i < held->count; i++) {
+        int r = replay_one(em, held->list[i]);
+        if (r < 0 && (result == 0 || is_undelivered(r))) result = r;
+        if (is_undelivered(r)) break;
+        mtaio_event_unref(held->list[i]);
     }
-    mtaio__event_list_fini(held);
+    *replayed += i;
+    if (i > 0) memmove(held->list, held->list + i, sizeof(mtaio_event *) * (held->count - i));
+    held->count -= i;
     return result;
 }
 
-/* What others emit while the first list is replayed is still held, and comes second. */
+/* What could not be replayed is held again. */
+static void hold_again(mtaio_suppression *s, struct event_list *left) {
+    os_lock(&s->em->family->lock);
+    s->replaying = false;
+    mtaio__event_list_return(&s->held, left);
+    os_unlock(&s->em->family->lock);
+    mtaio__event_list_fini(left);
+}
+
+/* What is emitted while the first list is replayed is still held, and comes second. */
 int mtaio_suppression_replay(mtaio_suppression *s) {
     if (!s) return MTAIO_EINVAL;
     struct event_list held;
+    size_t replayed = 0;
     if (!take_held(s, false, &held)) return MTAIO_EALREADY;
-    size_t replayed = held.count;
-    int first = replay_list(s->em, &held);
+    int first = replay_list(s->em, &held, &replayed);
+    if (is_undelivered(first)) {
+        hold_again(s, &held);
+        return first;
+    }
+    mtaio__event_list_fini(&held);
     take_held(s, true, &held);
-    replayed += held.count;
-    int second = replay_list(s->em, &held);
+    int second = replay_list(s->em, &held, &replayed);
+    mtaio__event_list_fini(&held);
     return first < 0 ? first : second < 0 ? second : count_result(replayed);
 }
 

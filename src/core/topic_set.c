@@ -111,10 +111,10 @@ static struct topic_node *find(const topics *t, const struct key *k) {
 
 /* --- Changing them, under the owner's lock ------------------------------------------------------ */
 
-/* Where the kind's table is; NULL: it is in none. */
+static bool is_in_table(enum kind kind) { return kind == WHOLE || is_literal(kind) || kind == TAIL; }
+
 static ATOMIC(struct topic_table *) *table_of(topics *t, enum kind kind) {
-    if (kind == WHOLE) return &t->names;
-    return is_literal(kind) || kind == TAIL ? &t->edges : NULL;
+    return kind == WHOLE ? &t->names : &t->edges;
 }
 
 static void add_to(ATOMIC(uint32_t) *count, int change) {
@@ -211,31 +211,33 @@ static struct topic_node *node_new(const topics *t, const struct key *k) {
 
 /* NULL: out of memory. */
 static struct topic_node *node_add(topics *t, const struct key *k) {
-    ATOMIC(struct topic_table *) *at = table_of(t, k->kind);
     struct topic_node *node = node_new(t, k);
-    struct topic_table *table = node && at ? table_fit(t, at) : NULL;
-    if (!node || (at && !table)) {
-        if (node) mtaio__block_free(&node->block);
-        return NULL;
+    if (!node) return NULL;
+    if (is_in_table(k->kind)) {
+        struct topic_table *table = table_fit(t, table_of(t, k->kind));
+        if (!table) {
+            mtaio__block_free(&node->block);
+            return NULL;
+        }
+        table_insert(table, key_hash(k), node);
     }
     if (k->kind == ROOT) store_release(&t->root, node); /* these three pair with find */
     if (k->kind == DEEP) store_release(&k->parent->deep, node);
     if (is_star(k->kind)) store_release(&k->parent->star, node);
     if (is_literal(k->kind)) add_to(&k->parent->segments, 1);
     if (k->kind == TAIL) list_tail(node);
-    if (at) table_insert(table, key_hash(k), node);
     return node;
 }
 
 static void node_remove(topics *t, struct topic_node *node) {
     const struct key k = {node->parent, node->text, node->length, node->kind};
-    ATOMIC(struct topic_table *) *at = table_of(t, k.kind);
     if (k.kind == ROOT) store_release(&t->root, NULL);
     if (k.kind == DEEP) store_release(&k.parent->deep, NULL);
     if (is_star(k.kind)) store_release(&k.parent->star, NULL);
     if (is_literal(k.kind)) add_to(&k.parent->segments, -1);
     if (k.kind == TAIL) unlist_tail(node);
-    if (at) {
+    if (is_in_table(k.kind)) {
+        ATOMIC(struct topic_table *) *at = table_of(t, k.kind);
         struct topic_table *table = load_relaxed(at);
         table_remove(table, key_hash(&k), node);
         if (table->used == 0) {
@@ -305,15 +307,15 @@ static const char *last_begin(const struct rest *r) {
     return s;
 }
 
+static struct key first_key(const char *pattern) {
+    bool is_name = !strchr(pattern, '*');
+    return (struct key){NULL, pattern, is_name ? strlen(pattern) : 0, is_name ? WHOLE : ROOT};
+}
+
 /* The key of the next node on the way of a pattern; false: the way ends at node. *rest is what is left of the
  * pattern; from DEEP on it begins with the first "**". */
 static bool next_key(struct rest *rest, struct topic_node *node, struct key *ret) {
     const char *begin = rest->left, *end;
-    if (!node) {
-        bool is_name = !strchr(begin, '*');
-        *ret = (struct key){NULL, begin, is_name ? strlen(begin) : 0, is_name ? WHOLE : ROOT};
-        return true;
-    }
     if (node->kind == WHOLE || node->kind == TAIL || begin == rest->right) return false;
     if (node->kind == ROOT && strcmp(begin, "*") == 0) return false;
     *ret = (struct key){.parent = node, .text = begin, .kind = DEEP};
@@ -340,8 +342,9 @@ static bool next_key(struct rest *rest, struct topic_node *node, struct key *ret
 
 ATOMIC(void *) *mtaio__topics_add(topics *t, const char *pattern) {
     struct rest rest = {pattern, pattern + strlen(pattern) + 1};
+    struct key k = first_key(pattern);
     struct topic_node *node = NULL;
-    for (struct key k; next_key(&rest, node, &k);) {
+    do {
         struct topic_node *child = find(t, &k);
         if (!child) child = node_add(t, &k);
         if (!child) {
@@ -349,18 +352,19 @@ ATOMIC(void *) *mtaio__topics_add(topics *t, const char *pattern) {
             return NULL;
         }
         node = child;
-    }
+    } while (next_key(&rest, node, &k));
     node->present = true;
     return &node->value;
 }
 
 void mtaio__topics_remove(topics *t, const char *pattern) {
     struct rest rest = {pattern, pattern + strlen(pattern) + 1};
-    struct topic_node *node = NULL;
-    for (struct key k; next_key(&rest, node, &k);) {
+    struct key k = first_key(pattern);
+    struct topic_node *node;
+    do {
         node = find(t, &k);
         if (!node) return;
-    }
+    } while (next_key(&rest, node, &k));
     node->present = false;
     store_release(&node->value, NULL);
     prune(t, node);

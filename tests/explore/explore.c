@@ -81,8 +81,7 @@ static size_t copy_parts(char *snapshot, copy_part *copy) {
         at += copy(snapshot + at, explore_arena(i), t->arena_used);
         at += copy(snapshot + at, explore_shadow(i), t->arena_used / GRAIN);
         if (t->state != THREAD_ALIVE) continue;
-        char *low = explore_stack_low(t), *top = explore_stack_top(t);
-        at += copy(snapshot + at, low, (size_t)(top - low));
+        at += copy(snapshot + at, t->stack_low, (size_t)((char *)explore_stack_top(t) - t->stack_low));
     }
     return at;
 }
@@ -123,9 +122,10 @@ static bool is_seen(const char *snapshot, size_t size) {
 
 /* --- The search -------------------------------------------------------------------------------- */
 
+/* Could the thread that ran last go on? With a full buffer of stores it could. */
 static bool is_last_runnable(void) {
-    const struct world *w = explore_machine->world;
-    return explore_runnable(&w->threads[search->last]) && w->threads[search->last].op.kind != OP_NAP;
+    const struct fiber *t = &explore_machine->world->threads[search->last];
+    return t->op.kind == OP_STORE || (explore_runnable(t) && t->op.kind != OP_NAP);
 }
 
 /* How many preemptions a choice is. */
@@ -308,6 +308,11 @@ struct trace *explore_trace(const char *what, const volatile void *address) {
     t->thread = explore_index(m->current);
     t->place_count = backtrace(t->places, PLACES);
     return t;
+}
+
+void explore_trace_of(const struct fiber *t, const char *what, const volatile void *address) {
+    struct trace *trace = explore_trace(what, address);
+    if (trace) trace->thread = explore_index(t);
 }
 
 void explore_trace_value(uint64_t value) {

@@ -1,7 +1,8 @@
 /* explore_inner.h - what the parts of the explorer share.
  *
  *   explore.c            the search: states, snapshots, reports
- *   explore_machine.c    threads as fibers, scheduling points, store buffers, atomics
+ *   explore_machine.c    threads as fibers, scheduling points, choices
+ *   explore_stores.c     atomics and store buffers
  *   explore_memory.c     blocks, and who may touch them
  *   explore_conflicts.c  which accesses need scheduling points
  *   os_explore.c         os.h */
@@ -49,6 +50,7 @@ struct fiber {
     void *(*run)(void *arg);
     void *arg;
     ucontext_t *context; /* on its own stack, when it does not run */
+    char *stack_low;     /* from here to the top it is in use */
     void *self;          /* os_self */
     void (*self_end)(void *value);
     void *here; /* os_here */
@@ -112,23 +114,26 @@ unsigned explore_choices(struct choice *ret, unsigned *ret_real); /* real: witho
 void explore_take(struct choice c);
 bool explore_runnable(const struct fiber *t);
 int explore_thread_new(void *(*run)(void *arg), void *arg, bool scenario);
-void *explore_stack_low(const struct fiber *t); /* from here to the top it is in use */
 void *explore_stack_top(const struct fiber *t);
 static inline int explore_index(const struct fiber *t) { return (int)(t - explore_machine->world->threads); }
 
 /* Returns when the current thread may do it. */
 void explore_point_of(enum op_kind kind, const volatile void *address, int thread);
-void explore_drain_all(struct fiber *t);
+
+int explore_stack_of(const volatile void *p); /* whose stack p is in; -1: no stack */
+void explore_progress(const struct fiber *t); /* t has written: who polls may look again */
+void explore_set_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* explore_stores.c. These let buffered stores arrive: the n-th, the first n, all. */
+void explore_drain(struct fiber *t, unsigned n);
 void explore_drain_first(struct fiber *t, unsigned n);
+void explore_drain_all(struct fiber *t);
 
 /* A thread's plain accesses, and its leaving of a function whose variables it stored to, come after those
  * stores; what it stored to a block that it frees does not matter any more. */
 void explore_see_own(const volatile void *p, size_t size);
 void explore_leave_function(void);
 void explore_forget_stores(const volatile void *p, size_t size);
-int explore_stack_of(const volatile void *p); /* whose stack p is in; -1: no stack */
-void explore_progress(const struct fiber *t); /* t has written: who polls may look again */
-void explore_set_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* explore_memory.c */
 void explore_memory_init(void);
@@ -149,5 +154,7 @@ size_t explore_grain(const volatile void *p); /* explore_memory.c: its number; b
 /* explore.c */
 struct trace *explore_trace(const char *what, const volatile void *address); /* NULL: not tracing */
 void explore_trace_value(uint64_t value);
+/* What happens to a thread, rather than what it does. */
+void explore_trace_of(const struct fiber *t, const char *what, const volatile void *address);
 
 #endif

@@ -1,4 +1,4 @@
-/* explore_machine.c - the machine that scenarios run on: threads as fibers, store buffers, atomics.
+/* explore_machine.c - the machine that scenarios run on: threads as fibers, and what they may do next.
  *
  * A thread that comes to a scheduling point writes down what it is about to do and switches to the explorer.
  * When it is chosen it does it, and runs on to the next point. Nothing but *explore_machine changes here
@@ -63,15 +63,6 @@ _Noreturn void explore_fail(const char *format, ...) {
 static char *stack_of(const struct fiber *t) { return stacks + (size_t)explore_index(t) * STACK_BYTES; }
 void *explore_stack_top(const struct fiber *t) { return stack_of(t) + STACK_BYTES; }
 
-void *explore_stack_low(const struct fiber *t) {
-#ifdef __x86_64__
-    uintptr_t low = (uintptr_t)t->context->uc_mcontext.gregs[REG_RSP];
-    return (void *)(low < (uintptr_t)t->context ? low : (uintptr_t)t->context);
-#else
-    return (char *)t->context - BELOW;
-#endif
-}
-
 int explore_stack_of(const volatile void *p) {
     size_t at = (size_t)((uintptr_t)p - (uintptr_t)stacks);
     return at < (size_t)THREADS_MAX * STACK_BYTES ? (int)(at / STACK_BYTES) : -1;
@@ -113,6 +104,7 @@ int explore_thread_new(void *(*run)(void *arg), void *arg, bool scenario) {
     t->op.kind = OP_START;
     t->fresh = true;
     t->context = (ucontext_t *)((uintptr_t)explore_stack_top(t) - sizeof(ucontext_t)) - 1;
+    t->stack_low = (char *)t->context - BELOW;
     getcontext(t->context);
     t->context->uc_stack.ss_sp = stack_of(t);
     t->context->uc_stack.ss_size = STACK_BYTES - 4 * sizeof(ucontext_t);
@@ -121,26 +113,28 @@ int explore_thread_new(void *(*run)(void *arg), void *arg, bool scenario) {
     return w->thread_count++;
 }
 
-/* What a context keeps of registers that a call may change is of no use: it should not tell states apart. */
-static void forget_registers(ucontext_t *context) {
+/* Where the stack of a thread that has just stopped ends. What its context keeps of registers that a call may
+ * change is of no use: it should not tell states apart. */
+static char *stopped_at(ucontext_t *context) {
 #ifdef __x86_64__
     static const int dead[] = {REG_RDI, REG_RSI, REG_RDX, REG_RCX, REG_R8, REG_R9};
     for (size_t i = 0; i < sizeof dead / sizeof *dead; i++) context->uc_mcontext.gregs[dead[i]] = 0;
+    return (char *)(uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 #else
-    (void)context;
+    return (char *)context - BELOW;
 #endif
 }
 
 /* Clears the stack below what is in use: what a function finds in a variable it has not written must not
  * depend on what other executions left there, or equal states look different. */
 static void run(struct fiber *t) {
-    char *end = stack_of(t) + 4096, *low = explore_stack_low(t);
+    char *end = stack_of(t) + 4096, *low = t->stack_low;
     size_t swept = low - end > SWEPT ? SWEPT : (size_t)(low - end);
     memset(low - swept, 0, swept);
     explore_machine->current = t;
     swapcontext(&explore_machine->scheduler, t->context);
     explore_machine->current = NULL;
-    if (t->state == THREAD_ALIVE) forget_registers(t->context);
+    if (t->state == THREAD_ALIVE) t->stack_low = stopped_at(t->context);
 }
 
 /* --- The scenario's own thread ----------------------------------------------------------------- */
@@ -295,14 +289,6 @@ unsigned explore_choices(struct choice *ret, unsigned *ret_real) {
     return n;
 }
 
-/* What happens to a thread, rather than what it does. */
-static void trace_of(const struct fiber *t, const char *what, const volatile void *address) {
-    struct trace *trace = explore_trace(what, address);
-    if (trace) trace->thread = explore_index(t);
-}
-
-static void drain(struct fiber *t, unsigned n);
-
 void explore_take(struct choice c) {
     struct world *w = explore_machine->world;
     struct fiber *t = &w->threads[c.thread];
@@ -311,15 +297,15 @@ void explore_take(struct choice c) {
         explore_machine->variant = c.variant;
         run(t);
         break;
-    case CHOOSE_DRAIN: drain(t, c.variant); break;
+    case CHOOSE_DRAIN: explore_drain(t, c.variant); break;
     case CHOOSE_TIMEOUT:
-        trace_of(t, "(its time passes)", t->waits);
+        explore_trace_of(t, "(its time passes)", t->waits);
         if (w->now_ns < t->deadline) w->now_ns = t->deadline;
         t->timed_out = true;
         t->waits = NULL;
         break;
     case CHOOSE_SPURIOUS:
-        trace_of(t, "(wakes for no reason)", t->waits);
+        explore_trace_of(t, "(wakes for no reason)", t->waits);
         t->spurious = true;
         t->waits = NULL;
         break;
@@ -364,8 +350,8 @@ void explore_point_of(enum op_kind kind, const volatile void *address, int threa
     if ((branching && (is_visible(t) || ++t->quiet > QUIET_MAX)) || !explore_runnable(t)) {
         t->quiet = 0;
         t->fresh = true;
-        t->recent = 0;
         switch_to_scheduler(t);
+        t->recent = 0;
     }
     explore_trace(op_names[kind], address);
 }
@@ -376,171 +362,4 @@ void explore_progress(const struct fiber *t) {
     struct world *w = explore_machine->world;
     for (int i = 0; i < w->thread_count; i++)
         if (&w->threads[i] != t) w->threads[i].news = true;
-}
-
-/* --- Memory as the threads see it -------------------------------------------------------------- */
-
-static uint64_t peek(const volatile void *p, size_t size) {
-    uint64_t value = 0;
-    memcpy(&value, (const void *)(uintptr_t)p, size); /* little endian */
-    return value;
-}
-
-static void poke(volatile void *p, size_t size, uint64_t value) {
-    memcpy((void *)(uintptr_t)p, &value, size);
-}
-
-static void remove_store(struct fiber *t, unsigned n) {
-    if (n >= t->stored - t->recent) t->recent--;
-    memmove(&t->stores[n], &t->stores[n + 1], (t->stored - n - 1) * sizeof t->stores[0]);
-    t->stores[--t->stored] = (struct store){0};
-}
-
-static void drain(struct fiber *t, unsigned n) {
-    struct store s = t->stores[n];
-    remove_store(t, n);
-    if (explore_check_access(s.address, s.size, "a store that was buffered"))
-        poke(s.address, s.size, s.value);
-    explore_progress(t);
-    trace_of(t, "(buffered store arrives)", s.address);
-    explore_trace_value(s.value);
-}
-
-void explore_drain_first(struct fiber *t, unsigned n) {
-    while (n-- > 0) drain(t, 0);
-    if (explore_machine->failed && explore_machine->current) setcontext(&explore_machine->scheduler);
-}
-
-void explore_drain_all(struct fiber *t) {
-    if (t) explore_drain_first(t, t->stored);
-}
-
-static bool is_in(const struct store *s, const volatile void *p, size_t size) {
-    uintptr_t a = (uintptr_t)s->address, b = (uintptr_t)p;
-    return a < b + size && b < a + s->size;
-}
-
-void explore_see_own(const volatile void *p, size_t size) {
-    struct fiber *t = explore_machine->current;
-    for (unsigned i = 0; i < t->stored; i++) {
-        if (!is_in(&t->stores[i], p, size)) continue;
-        explore_point_of(OP_FENCE, NULL, 0);
-        explore_drain_all(t);
-    }
-}
-
-void explore_leave_function(void) {
-    const struct fiber *t = explore_machine->current;
-    for (unsigned i = 0; i < t->stored; i++)
-        if (explore_stack_of(t->stores[i].address) == explore_index(t))
-            explore_see_own(t->stores[i].address, t->stores[i].size);
-}
-
-void explore_forget_stores(const volatile void *p, size_t size) {
-    struct fiber *t = explore_machine->current;
-    for (unsigned i = t ? t->stored : 0; i-- > 0;)
-        if (is_in(&t->stores[i], p, size)) remove_store(t, i);
-}
-
-static void check(const volatile void *p, size_t size, const char *what) {
-    if (!explore_check_access(p, size, what)) explore_fail("%s", explore_machine->failure);
-}
-
-/* Its own buffered store, if there is one. */
-static uint64_t see(const struct fiber *t, const volatile void *p, size_t size) {
-    for (unsigned i = t ? t->stored : 0; i-- > 0;) {
-        if (t->stores[i].address == p && t->stores[i].size == size) return t->stores[i].value;
-        if (is_in(&t->stores[i], p, size)) explore_fail("atomics of different sizes overlap");
-    }
-    return peek(p, size);
-}
-
-static uint64_t truncate(uint64_t value, size_t size) {
-    return size == 8 ? value : value & ((UINT64_C(1) << 8 * size) - 1);
-}
-
-uint64_t explore_load(const volatile void *p, size_t size) {
-    explore_point_of(OP_LOAD, p, 0);
-    check(p, size, "an atomic load");
-    uint64_t value = see(explore_machine->current, p, size);
-    explore_trace_value(value);
-    return value;
-}
-
-/* A store that nobody else will see: into memory, or into the one to the same place that still waits. */
-static void store_unseen(struct fiber *t, volatile void *p, size_t size, uint64_t value) {
-    for (unsigned i = t ? t->stored : 0; i-- > 0;) {
-        if (t->stores[i].address != p) continue;
-        t->stores[i].value = value;
-        return;
-    }
-    poke(p, size, value);
-}
-
-static void push(struct fiber *t, struct store s) {
-    if (t->stored == STORES_MAX) explore_fail("no room in the buffer of stores");
-    t->stores[t->stored++] = s;
-    t->recent++;
-}
-
-void explore_store(volatile void *p, size_t size, uint64_t value, bool release) {
-    struct fiber *t = explore_machine->current;
-    value = truncate(value, size);
-    explore_point_of(OP_STORE, p, 0);
-    check(p, size, "an atomic store");
-    explore_trace_value(value);
-    see(t, p, size); /* checks the sizes */
-    if (t && explore_machine->world->branching && explore_conflicts(p, true))
-        push(t, (struct store){p, value, (uint32_t)size, release});
-    else
-        store_unseen(t, p, size, value);
-}
-
-/* The start of a read-modify-write: the value before. */
-static uint64_t update(volatile void *p, size_t size) {
-    explore_point_of(OP_UPDATE, p, 0);
-    check(p, size, "an atomic update");
-    explore_drain_all(explore_machine->current);
-    return peek(p, size);
-}
-
-static void update_end(volatile void *p, size_t size, uint64_t before, uint64_t value) {
-    explore_trace_value(truncate(value, size));
-    if (before == truncate(value, size)) return;
-    poke(p, size, value);
-    explore_progress(explore_machine->current);
-}
-
-uint64_t explore_swap(volatile void *p, size_t size, uint64_t value) {
-    uint64_t before = update(p, size);
-    update_end(p, size, before, value);
-    return before;
-}
-
-bool explore_cas(volatile void *p, size_t size, void *expected, uint64_t desired) {
-    uint64_t before = update(p, size), wanted = peek(expected, size);
-    if (before != wanted) {
-        poke(expected, size, before);
-        explore_trace_value(before);
-        return false;
-    }
-    update_end(p, size, before, desired);
-    return true;
-}
-
-uint64_t explore_add(volatile void *p, size_t size, uint64_t value) {
-    uint64_t before = update(p, size);
-    update_end(p, size, before, before + value);
-    return before;
-}
-
-uint64_t explore_or(volatile void *p, size_t size, uint64_t value) {
-    uint64_t before = update(p, size);
-    update_end(p, size, before, before | value);
-    return before;
-}
-
-void explore_fence_full(void) {
-    explore_point_of(OP_FENCE, NULL, 0);
-    explore_drain_all(explore_machine->current);
 }

@@ -76,7 +76,7 @@ static void add(topics *set, const char *pattern) {
         return;
     expect((load_relaxed(slot) == NULL) == (i == model.count));
     if (i == model.count)
-        strcpy(model.pattern[model.count++], pattern);
+        memcpy(model.pattern[model.count++], pattern, strlen(pattern) + 1);
     /* By its number: removing moves the last pattern to the place of the one that went. */
     store_release(slot, model.pattern[i]);
 }
@@ -88,7 +88,7 @@ static void take_away(topics *set, const char *pattern) {
         return;
     model.count--;
     if (i != model.count) {
-        strcpy(model.pattern[i], model.pattern[model.count]);
+        memcpy(model.pattern[i], model.pattern[model.count], TEXT_MAX);
         store_release(mtaio__topics_add(set, model.pattern[i]), model.pattern[i]);
     }
 }

@@ -9,6 +9,7 @@ static _Thread_local size_t steps; /* segments looked at */
 #include "core/topic_set.c"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* first, then `middle` as often as there is room for in `segments` segments, then last. */
@@ -36,6 +37,15 @@ static bool count_visit(void *value, void *ctx) {
     return true;
 }
 
+/* No reader is left. */
+static void sweep(struct reclaimer *r) {
+    while (r->blocks != NULL) {
+        struct retired *first = r->blocks;
+        r->blocks = first->next;
+        mtaio__block_free((struct block *)first);
+    }
+}
+
 struct outcome {
     bool matches;
     size_t steps, pattern_segments, name_segments;
@@ -58,11 +68,7 @@ static struct outcome try_pair(char *pattern, char *name) {
     o.steps = steps;
     CHECK(found == o.matches);
     mtaio__topics_remove(&set, pattern);
-    while (r.blocks != NULL) {
-        struct retired *first = r.blocks;
-        r.blocks = first->next;
-        mtaio__block_free((struct block *)first);
-    }
+    sweep(&r);
     mtaio__topics_fini(&set);
     free(pattern);
     free(name);
@@ -165,11 +171,7 @@ static void test_bushy_set(void **state) {
     assert_true(steps <= 10 * 4u * (1u << BITS)); /* fewer than four nodes for each pattern */
     free(name);
     mtaio__topics_fini(&set);
-    while (r.blocks != NULL) {
-        struct retired *first = r.blocks;
-        r.blocks = first->next;
-        mtaio__block_free((struct block *)first);
-    }
+    sweep(&r);
 }
 
 /* Names whose hashes are the same are told apart: by text, length, kind and parent. */
@@ -187,6 +189,30 @@ static void test_colliding_keys(void **state) {
     assert_false(key_is(&(struct key){&parent, "abc", 3, BACK_SEGMENT}, node));
     assert_false(key_is(&(struct key){NULL, "abc", 3, SEGMENT}, node));
     mtaio__block_free(&node->block);
+}
+
+/* Names that come and go leave no marks that later look-ups would follow. */
+static void test_no_marks_left(void **state) {
+    enum { LIVE = 60, ROUNDS = 5000 };
+    struct reclaimer r = {0};
+    size_t marks = 0;
+    char name[16];
+    topics set;
+    (void)state;
+    mtaio__topics_init(&set, &r);
+    for (unsigned i = 0; i < LIVE + ROUNDS; i++) {
+        snprintf(name, sizeof name, "n%u", i);
+        CHECK(i >= ROUNDS || mtaio__topics_add(&set, name) != NULL);
+        snprintf(name, sizeof name, "n%u", i - LIVE);
+        mtaio__topics_remove(&set, i == LIVE ? "none" : name);
+    }
+    const struct topic_table *table = set.names;
+    assert_int_equal(table->used, 1); /* n0 */
+    for (size_t i = 0; i <= table->mask; i++)
+        marks += table->buckets[i].passed;
+    assert_true(marks < 4); /* those of n0 itself */
+    mtaio__topics_fini(&set);
+    sweep(&r);
 }
 
 static void *match_longest(void *arg) {
@@ -215,7 +241,7 @@ int main(void) {
         cmocka_unit_test(test_stars),          cmocka_unit_test(test_deep_chains),
         cmocka_unit_test(test_worst_search),   cmocka_unit_test(test_long_segments),
         cmocka_unit_test(test_bushy_set),      cmocka_unit_test(test_small_stack),
-        cmocka_unit_test(test_colliding_keys),
+        cmocka_unit_test(test_colliding_keys), cmocka_unit_test(test_no_marks_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

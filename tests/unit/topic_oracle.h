@@ -87,7 +87,7 @@ static const struct {
     {"**.a.*.b.**.c", "a.a.x.b.c", true}, {"**.a.*.b.**.c", "a.a.x.b", false}, {"**.a.**.a", "a", false},
     {"a.**.b.**.c", "a.x.b.y.b.c", true}, {"a.**.b.**.b.c", "a.b.c", false},
     {"a.**.b.**.b.c", "a.b.b.c", true}, {"**.a.b.c.**", "a.b", false}, {"**.a.**.b.**.c.**", "a.b.c", true},
-    {"**.a.**.b.**.c.**", "a.c.b", false},
+    {"**.a.**.b.**.c.**", "a.c.b", false}, {"**.a.**.b.**.b", "a.b", false}, {"**.a.**.b.**.b", "a.b.b", true},
 };
 // clang-format on
 
