@@ -196,7 +196,8 @@ MTAIO_API int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern,
                                  int64_t timeout_ns, mtaio_event **ret);
 
 /* --- Derived emitters. They receive an event after the source's own handlers and before its monitors. Each
- * is an emitter like any other; it lives while it has a reference, or listeners and a source.
+ * is an emitter like any other; it lives while it has a reference, or listeners and a source, and keeps the derived
+ * emitters between it and the first one, which it does not keep.
  * pattern (NULL: all) restricts which events pass. Handlers behind it are chosen by the source event's name, also
  * where a map gives another. Siblings receive an event in no particular order. A chain of MTAIO_DEPTH_MAX: EDEPTH. */
 

@@ -200,7 +200,7 @@ static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *t
             struct target again = mtaio__target_of(target->name);
             return choose_once(w, em, &again, plan);
         }
-        if (load_relaxed(&w->pin->upper) == PIN_WIDE) walk_trim(w, limit);
+        if (load_acquire(&em->family->reclaimer.clock) != limit) walk_trim(w, limit);
         return 0;
     }
     w->segments = w->segment = w->index = 0;
@@ -212,16 +212,10 @@ static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *t
     return 0;
 }
 
-/* Under a pin that may be older than what there is now. */
 int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan) {
-    const struct reclaimer *clock = &em->family->reclaimer;
-    if (pin_upper(w->pin) == load_acquire(&clock->clock)) {
-        int r = choose_once(w, em, target, plan);
-        if (r < 0 || load_acquire(&clock->clock) == pin_upper(w->pin)) return r;
-    }
-    pin_widen(w->pin);
+    pin_widen(w->pin); /* it may be narrow since the source's handlers were chosen */
     int r = choose_once(w, em, target, plan);
-    pin_narrow(w->pin, clock);
+    pin_narrow(w->pin, &em->family->reclaimer);
     return r;
 }
 

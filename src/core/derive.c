@@ -57,7 +57,8 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->walk.em = em;
     in->walk.pin = outer->pin;
     in->walk.tally = outer->tally;
-    in->walk.rest = (struct walk_rest){.outer = outer, .emission = outer->rest.emission};
+    in->walk.rest = (struct walk_rest){
+        .outer = outer, .emission = outer->rest.emission, .level = outer->rest.level + 1};
     mtaio__plan_init(&in->plan);
     in->link = l;
     in->own_pin = NULL;
@@ -122,7 +123,7 @@ static int inner_run(struct inner *in, const struct target *target) {
     struct walk *w = &in->walk;
     struct thread *t = thread_here();
     if (!t) return MTAIO_ENOMEM;
-    if (t->depth >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
+    if (t->depth >= MTAIO_DEPTH_MAX || w->rest.level >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
     int r = inner_choose(in, target);
     if (r < 0) return r;
     w->event->walk = w;
@@ -301,12 +302,11 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
 
 static int pipe_run(struct inner *in, mtaio_event *event) {
     mtaio_emitter *target = in->walk.em;
-    uint64_t now;
     event_view(&in->view, event);
     atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
     in->walk.event = &in->view;
     if (in->walk.rest.emission) {
-        mtaio__rest_push(&in->rest, &target->family->reclaimer, &now);
+        mtaio__rest_push(&in->rest, &target->family->reclaimer);
         in->own_pin = &in->rest.pin;
     } else {
         struct thread *t = thread_here();

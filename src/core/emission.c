@@ -119,11 +119,9 @@ static void drive(struct emission *e, struct thread *t) {
             result = WALK_DESCENDS;
         }
     } while (result == WALK_DESCENDS);
-    if (t) {
-        t->serving = serving.next;
-        t->depth--;
-    }
-    if (result == WALK_DONE) e->finished(e);
+    if (t) t->serving = serving.next;
+    if (result == WALK_DONE) e->finished(e); /* still as deep: it may start the next, and so on */
+    if (t) t->depth--;
 }
 
 /* One emission completing another's deferral, and so on, would nest without end: too deep, it waits until the thread has come

@@ -63,6 +63,7 @@ struct walk {
         const struct span *spans;
         struct hooks *hooks; /* of em; NULL: none */
         struct plan *merging; /* more parts come from there */
+        unsigned level;       /* how many outer walks there are */
     } rest;
     uint32_t segments, segment, index; /* what comes next */
     struct part {

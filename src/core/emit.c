@@ -152,10 +152,11 @@ static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, s
                                                             struct node *n, void *data) {
     struct walk w;
     walk_gather(&w, n);
-    if (unlikely(load_acquire(&em->family->reclaimer.clock) != now)) { /* the pin may be too old for what was found */
+    if (unlikely(load_acquire(&em->family->reclaimer.clock) != now)) { /* younger handlers may be among them */
         pin_clear(pin);
         return LONG_WAY;
     }
+    pin_narrow_to(pin, now);
     struct tally tally = {0};
     mtaio_event event = {.name = node_name(n), .data = data, .walk = &w, .count = 1};
     w.event = &event;
@@ -261,7 +262,6 @@ static void emission_finished(struct emission *e) {
 static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async, struct emission **ret) {
     struct emission *e = mtaio__alloc_zeroed(sizeof *e);
     if (!e) return MTAIO_ENOMEM;
-    uint64_t now;
     e->event = mtaio_event_ref(event);
     e->async = *async;
     e->tally = (struct tally){.failure = async->failure, .ctx = async->ctx};
@@ -271,7 +271,7 @@ static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async
     e->finished = emission_finished;
     mtaio__plan_init(&e->plan);
     event_view(&e->view, event);
-    mtaio__rest_push(&e->rest, &em->family->reclaimer, &now);
+    mtaio__rest_push(&e->rest, &em->family->reclaimer);
     *ret = e;
     return 0;
 }

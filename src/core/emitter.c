@@ -159,16 +159,20 @@ static void let_them_go(struct family *f) {
     for (;;) {
         os_lock(&f->lock);
         mtaio_emitter *em = load_relaxed(&f->letting_go);
-        bool unref = false;
+        uint32_t drop = 0;
         if (em) {
             store_relaxed(&f->letting_go, em->next_letting_go);
             em->letting_go = false;
-            unref = em->held && (em->population == 0 || !em->source);
-            if (unref) em->held = false;
+            drop = em->owed;
+            em->owed = 0;
+            if (em->held && (em->population == 0 || !em->source)) {
+                em->held = false;
+                drop++;
+            }
         }
         os_unlock(&f->lock);
         if (!em) return;
-        if (unref) mtaio_emitter_unref(em);
+        while (drop-- > 0) mtaio_emitter_unref(em);
     }
 }
 
@@ -196,6 +200,8 @@ static int enter_source(mtaio_emitter *em, mtaio_emitter *source) {
     if (!closed) {
         em->source = source;
         em->level = source->level + 1;
+        em->keeps_source = source->source != NULL;
+        if (em->keeps_source) atomic_add(&source->refs, 1);
         em->max_listeners = source->max_listeners;
         em->next_derived = source->first_derived;
         if (em->next_derived) em->next_derived->prev_derived = em;

@@ -27,7 +27,7 @@ struct family {
     void (*trouble)(const mtaio_trouble *trouble, void *ctx);
     void (*destroy)(void *ctx);
     void *ctx;
-    ATOMIC(mtaio_emitter *) letting_go; /* derived emitters whose last handler has gone: to be unreferenced */
+    ATOMIC(mtaio_emitter *) letting_go; /* emitters that are to be unreferenced, without the lock */
 };
 void mtaio__family_hold(struct family *f);
 void mtaio__family_drop(struct family *f);
@@ -113,11 +113,11 @@ static inline char *node_name(const struct node *n) {
 }
 static inline struct listener **node_link(struct node *n) { return (struct listener **)(void *)n - 1; }
 
-/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a bucket that ever overflowed says so, so
- * that removing needs no marks. Replaced by a copy when it gets too full. */
+/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a full bucket counts the nodes that passed
+ * on to the next, so that removing leaves no marks. Replaced by a copy when it gets too full. */
 struct bucket {
     ATOMIC(uint32_t) tag[5]; /* the upper half of the hash; right only where node is not NULL */
-    ATOMIC(uint32_t) spilled;
+    ATOMIC(uint32_t) passed;
     ATOMIC(struct node *) node[5];
 };
 struct table {
@@ -172,7 +172,9 @@ struct mtaio_emitter {
     size_t handlers;   /* registered, hooks and links not counted */
     size_t population; /* registered, links included */
     bool held;         /* a derived emitter with a population and a source has a reference of its own */
-    bool letting_go;   /* on the family's list: may not be entitled to it any more */
+    bool keeps_source; /* it has a reference to its source: that is derived too, and itself has a source */
+    bool letting_go;   /* on the family's list: references are to be dropped */
+    uint32_t owed;     /* how many, but for its own */
     size_t links_up;   /* nodes that have a link in the source */
     mtaio_emitter *next_letting_go;
     struct node *idle; /* one node without handlers is kept: the next to be registered may be the same */

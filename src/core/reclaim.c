@@ -50,10 +50,7 @@ static struct pin *thread_pin(const struct thread *t, unsigned i) {
 }
 
 static void pins_clear(struct thread *t) {
-    for (unsigned i = 0; i < thread_pins(t); i++) {
-        store_release(&thread_pin(t, i)->of, NULL);
-        store_release(&thread_pin(t, i)->upper, 0);
-    }
+    for (unsigned i = 0; i < thread_pins(t); i++) store_release(&thread_pin(t, i)->of, NULL);
     t->depth = 0;
     t->serving = NULL;
 }
@@ -118,18 +115,16 @@ int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **r
     return 0;
 }
 
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of, uint64_t *ret_clock) {
+void mtaio__rest_push(struct resting *rest, const struct reclaimer *of) {
     rest->pin = (struct pin){0};
     os_lock(&resting_lock);
     rest->prev = NULL;
     rest->next = load_relaxed(&resting_first);
     if (rest->next) rest->next->prev = rest;
     store_release(&resting_first, rest);
-    *ret_clock = load_acquire(&of->clock);
-    store_release(&rest->pin.lower, *ret_clock);
-    store_release(&rest->pin.of, of);
     os_unlock(&resting_lock);
-    fence_full(); /* as the light fence of pin_push, for a scan that found the list empty */
+    fence_full(); /* for a scan that finds the list empty: what it unlinked before is not found after this */
+    pin_set(&rest->pin, of);
 }
 
 void mtaio__rest_pop(struct resting *rest) {
@@ -165,8 +160,8 @@ bool mtaio__reclaim_is_idle(void) {
 
 static void scan_pin(struct scan *s, const struct reclaimer *of, struct pin *p, bool ask) {
     if (load_acquire(&p->of) != of) return; /* pairs with pin_push and pin_clear */
-    if (ask) atomic_or(&p->after, AFTER_SWEEP);
-    uint64_t lower = load_acquire(&p->lower), upper = pin_upper(p);
+    if (ask) store_release(&p->asked, 1);
+    uint64_t lower = load_acquire(&p->lower), upper = load_acquire(&p->upper);
     const void *running = load_acquire(&p->running);
     if (s->count < SCAN_MAX) {
         s->pins[s->count].lower = lower;
@@ -314,10 +309,9 @@ static void sweep_pending(void) {
     os_unlock(&pending_lock);
 }
 
-void mtaio__pin_after(struct pin *p) {
-    uint32_t what = atomic_swap(&p->after, 0);
-    if (what & AFTER_RESET) store_release(&p->upper, 0);
-    if (what & AFTER_SWEEP) sweep_pending();
+void mtaio__pin_asked(struct pin *p) {
+    store_release(&p->asked, 0);
+    sweep_pending();
 }
 
 size_t mtaio_reclaim(void) {

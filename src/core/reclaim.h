@@ -7,9 +7,9 @@
  * the two. So a reader that rests for hours holds back only what it can reach: neither younger objects nor other
  * owners'. (The rule is that of hazard eras, Ramalhete and Correia 2017, with a clock per owner.)
  *
- * A pin is [lower, upper]. Both are the clock read at the start; if the clock is still the same after the look-up, all
- * that was found is as old as the pin. If not, the look-up is done again under a wide pin, upper = PIN_WIDE, which
- * holds everything retired since, and is narrowed to the clock of its end.
+ * A pin is [lower, upper]. lower is the clock read at the start: the emission works on what was registered then. While
+ * the reader looks things up it may come upon younger ones, so upper is PIN_WIDE; then it is narrowed to the clock of
+ * that moment, for nothing younger is needed.
  *
  * Writers hold the owner's lock. To publish: tick the clock, then store (release). To remove: unlink, then retire,
  * then tick. The store of a pin and the loads after it are ordered against unlinking and the scan of pins by
@@ -78,13 +78,9 @@ static inline uint64_t reclaim_tick(struct reclaimer *r) {
 struct pin {
     ATOMIC(const struct reclaimer *) of; /* NULL: free; stored last, cleared first */
     ATOMIC(uint64_t) lower;
-    ATOMIC(uint64_t) upper; /* 0: the same as lower; it is so again when the pin is free */
+    ATOMIC(uint64_t) upper;
     ATOMIC(void *) running; /* while not free: the listener called last; perhaps still, its context is in use */
-    ATOMIC(uint32_t) after; /* what is to be done once it is free: AFTER_... */
-};
-enum {
-    AFTER_RESET = 1, /* upper was set */
-    AFTER_SWEEP = 2  /* somebody waits for this pin to go: sweep the pending owners */
+    ATOMIC(uint32_t) asked; /* somebody waits for this pin to go: sweep the pending owners */
 };
 
 #define PINS_OWN 8
@@ -117,10 +113,11 @@ static inline struct thread *thread_here(void) {
     return likely(t != NULL) ? t : mtaio__thread_register();
 }
 
-/* The pin of the thread's next walk, at the owner's clock. */
+/* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan. */
 static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
     uint64_t now = load_acquire(&of->clock); /* pairs with reclaim_tick */
-    store_release(&p->lower, now);           /* both pair with the acquire loads of the scan */
+    store_release(&p->lower, now);
+    store_release(&p->upper, PIN_WIDE);
     store_release(&p->of, of);
     os_fence_light(); /* pairs with the heavy fence between unlinking and scanning */
     return now;
@@ -129,29 +126,25 @@ static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
 int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **ret);
 
-static inline uint64_t pin_upper(const struct pin *p) {
-    uint64_t upper = load_acquire(&p->upper);
-    return upper ? upper : load_acquire(&p->lower);
-}
-
-/* Before the look-up is done again, because the clock moved during the first one. */
+/* Before something more is looked up. */
 static inline void pin_widen(struct pin *p) {
-    atomic_or(&p->after, AFTER_RESET);
     store_release(&p->upper, PIN_WIDE);
-    os_fence_light(); /* as in pin_push */
+    os_fence_light(); /* as in pin_set */
 }
 
-/* After the look-up: nothing born from now on is needed. */
+/* After the look-up: nothing born after this clock is needed. */
+static inline void pin_narrow_to(struct pin *p, uint64_t clock) { store_release(&p->upper, clock); }
+
 static inline void pin_narrow(struct pin *p, const struct reclaimer *of) {
-    store_release(&p->upper, load_acquire(&of->clock));
+    pin_narrow_to(p, load_acquire(&of->clock));
 }
 
-void mtaio__pin_after(struct pin *p);
+void mtaio__pin_asked(struct pin *p);
 
 static inline void pin_clear(struct pin *p) {
     store_release(&p->of, NULL); /* what was read under the pin was read before: pairs with the scan */
     os_fence_light();            /* pairs with the heavy fence between asking and the second scan */
-    if (unlikely(load_relaxed(&p->after))) mtaio__pin_after(p);
+    if (unlikely(load_relaxed(&p->asked))) mtaio__pin_asked(p);
 }
 
 static inline void pin_pop(struct thread *t, struct pin *p) {
@@ -164,7 +157,7 @@ struct resting {
     struct pin pin;
     struct resting *next, *prev;
 };
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of, uint64_t *ret_clock);
+void mtaio__rest_push(struct resting *rest, const struct reclaimer *of);
 void mtaio__rest_pop(struct resting *rest);
 
 /* --- Scanning ---------------------------------------------------------------------------------- */

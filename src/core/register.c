@@ -211,12 +211,24 @@ int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, 
 
 /* --- Removing ---------------------------------------------------------------------------------- */
 
-/* A derived emitter without handlers, or without a source, does not keep itself any more; see let_them_go. */
-static void let_go(mtaio_emitter *em) {
-    if (!em->held || em->letting_go) return;
+/* References cannot be dropped under the lock: see let_them_go. */
+static void drop_later(mtaio_emitter *em) {
+    if (em->letting_go) return;
     em->letting_go = true;
     em->next_letting_go = em->family->letting_go;
     store_relaxed(&em->family->letting_go, em);
+}
+
+/* A derived emitter without handlers, or without a source, does not keep itself any more. */
+static void let_go(mtaio_emitter *em) {
+    if (em->held) drop_later(em);
+}
+
+static void unkeep_source(mtaio_emitter *em) {
+    if (!em->keeps_source) return;
+    em->keeps_source = false;
+    em->source->owed++;
+    drop_later(em->source);
 }
 
 /* Off the books: nobody will call it any more. A link stays callable for the emissions that have it in view: the derived
@@ -292,8 +304,11 @@ static void orphan(mtaio_emitter *derived) {
         *node_link(n) = NULL;
     }
     derived->links_up = 0;
+    unkeep_source(derived);
     derived->source = NULL;
     let_go(derived);
+    /* Only its users keep it now, not what is derived from it: nothing comes through any more but what they emit. */
+    for (mtaio_emitter *d = derived->first_derived; d; d = d->next_derived) unkeep_source(d);
 }
 
 static void leave_source(mtaio_emitter *em) {
@@ -305,6 +320,7 @@ static void leave_source(mtaio_emitter *em) {
         em->prev_derived->next_derived = em->next_derived;
     else
         em->source->first_derived = em->next_derived;
+    unkeep_source(em);
     em->source = NULL;
 }
 

@@ -120,7 +120,7 @@ static int replay_one(mtaio_emitter *em, const mtaio_event *event) {
 /* Could the emission not even begin, so that it may be tried again? */
 static bool is_undelivered(int r) { return r == MTAIO_ENOMEM || r == MTAIO_EDEPTH; }
 
-/* Emits them and counts them; what is left where one cannot begin. The first error. */
+/* Emits them and counts them, up to one that cannot begin. The first error. */
 static int replay_list(mtaio_emitter *em, struct event_list *held, size_t *replayed) {
     int result = 0;
     size_t i = 0;
@@ -128,16 +128,16 @@ static int replay_list(mtaio_emitter *em, struct event_list *held, size_t *repla
         int r = replay_one(em, held->list[i]);
         if (r < 0 && (result == 0 || is_undelivered(r))) result = r;
         if (is_undelivered(r)) break;
-        mtaio_event_unref(held->list[i]);
     }
     *replayed += i;
-    if (i > 0) memmove(held->list, held->list + i, sizeof(mtaio_event *) * (held->count - i));
-    held->count -= i;
     return result;
 }
 
 /* What could not be replayed is held again. */
-static void hold_again(mtaio_suppression *s, struct event_list *left) {
+static void hold_again(mtaio_suppression *s, struct event_list *left, size_t replayed) {
+    for (size_t i = 0; i < replayed; i++) mtaio_event_unref(left->list[i]);
+    left->count -= replayed;
+    memmove(left->list, left->list + replayed, sizeof(mtaio_event *) * left->count);
     os_lock(&s->em->family->lock);
     s->replaying = false;
     mtaio__event_list_return(&s->held, left);
@@ -153,7 +153,7 @@ int mtaio_suppression_replay(mtaio_suppression *s) {
     if (!take_held(s, false, &held)) return MTAIO_EALREADY;
     int first = replay_list(s->em, &held, &replayed);
     if (is_undelivered(first)) {
-        hold_again(s, &held);
+        hold_again(s, &held, replayed);
         return first;
     }
     mtaio__event_list_fini(&held);

@@ -12,15 +12,16 @@ static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
 
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
     uint32_t tag = tag_of(hash), at = (uint32_t)hash;
-    for (;; at++) {
+    for (uint32_t tries = 0; tries <= t->mask; tries++, at++) {
         const struct bucket *b = &t->buckets[at & t->mask];
         for (int i = 0; i < SLOTS; i++) {
             if (load_relaxed(&b->tag[i]) != tag) continue;
             struct node *n = load_acquire(&b->node[i]); /* pairs with table_insert */
             if (n && n->length == length && memcmp(node_name(n), name, length) == 0) return n;
         }
-        if (likely(!load_relaxed(&b->spilled))) return NULL;
+        if (likely(!load_relaxed(&b->passed))) return NULL; /* ordered by what tells the reader of the node */
     }
+    return NULL;
 }
 
 static struct table *table_new(const struct reclaimer *r, uint32_t buckets) {
@@ -44,7 +45,7 @@ void mtaio__table_insert(struct table *t, struct node *n, uint64_t hash) {
             store_release(&b->node[i], n); /* pairs with table_find */
             return;
         }
-        store_relaxed(&b->spilled, 1);
+        store_relaxed(&b->passed, load_relaxed(&b->passed) + 1);
     }
 }
 
@@ -85,6 +86,10 @@ void mtaio__table_remove(ATOMIC(struct table *) *table, struct node *n, uint64_t
         for (int i = 0; i < SLOTS; i++) {
             if (load_relaxed(&b->node[i]) != n) continue;
             store_release(&b->node[i], NULL);
+            for (uint32_t from = (uint32_t)hash; from != at; from++) {
+                struct bucket *passed = &t->buckets[from & t->mask];
+                store_relaxed(&passed->passed, load_relaxed(&passed->passed) - 1);
+            }
             if (--t->used == 0) {
                 store_release(table, NULL);
                 mtaio__block_retire(r, &t->block);

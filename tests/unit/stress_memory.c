@@ -112,7 +112,7 @@ static void test_add_and_remove(void **state) {
 /* "Nothing leaks when 1,000,000 derived emitters are made and dropped." */
 static void test_derived(void **state) {
     (void)state;
-    unsigned n = rounds_of(50000, 1000000);
+    unsigned n = rounds_of(10000, 1000000);
     mtaio_emitter *em = emitter_new();
     size_t bytes = 0;
     for (unsigned i = 0; i < n; i++) {

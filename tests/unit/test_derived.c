@@ -418,14 +418,14 @@ static void test_close_inside(void **state) {
     mtaio_emitter_unref(em);
 }
 
-/* "Nothing leaks when 1,000,000 are made and dropped": memory afterwards is what it was before. */
+/* "Nothing leaks" when many are made and dropped, in whatever way they end; 1,000,000 of them: stress_memory.
+ */
 static void test_made_and_dropped(void **state) {
     (void)state;
     mtaio_emitter *em = emitter_new();
     struct actor a = {.tag = "a"};
-    unsigned rounds = getenv("MTAIO_STRESS") != NULL ? 1000000 : 20000;
     size_t bytes = 0;
-    for (unsigned i = 0; i < rounds; i++) {
+    for (unsigned i = 0; i < 3000; i++) {
         mtaio_emitter *filtered = NULL, *mapped = NULL;
         struct gate g = {.tag = "?", .result = 1};
         OK(mtaio_emitter_filter(em, "x", MTAIO_FILTER(.call = judge, .ctx = &g), &filtered));
