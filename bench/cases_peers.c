@@ -14,6 +14,9 @@ static const bench_peer *const schemes[] = {
     &peer_bare,       &scheme_pin,       &scheme_urcu_memb, &scheme_urcu_bp,  &scheme_pin_fence,
     &scheme_ck_epoch, &scheme_ck_hazard, &scheme_mutex,     &scheme_refcount, &peer_mtaio};
 
+static const bench_peer *const fillers[] = {&peer_mtaio, &peer_glib, &peer_wayland, &peer_sigc, &peer_boost};
+static const bench_peer *const finder = &peer_mtaio_off;
+
 enum { SIDES_MAX = 32, FILL = 100000 };
 
 /* A case under construction. */
@@ -143,17 +146,17 @@ static void fill(void *state, size_t times) {
         f->peer->fill(f->signal, f->n, f->order);
 }
 
-static void fill_case(void) {
+static void fill_case(const char *name, const bench_peer *const *list, size_t list_count) {
     static const size_t sizes[] = {1000, FILL};
     static const char *const variants[] = {"1000", "100000"};
-    struct fill fills[COUNT_OF(writers) * 2];
-    bench_side sides[COUNT_OF(writers) * 2];
+    struct fill fills[SIDES_MAX];
+    bench_side sides[SIDES_MAX];
     size_t count = 0;
-    if (!bench_wanted("fill"))
+    if (!bench_wanted(name))
         return;
     uint32_t *orders[] = {bench_permutation(sizes[0]), bench_permutation(sizes[1])};
-    for (size_t i = 0; i < COUNT_OF(writers) * 2; i++) {
-        const bench_peer *peer = writers[i / 2];
+    for (size_t i = 0; i < list_count * 2; i++) {
+        const bench_peer *peer = list[i / 2];
         if (!peer->name || !peer->fill)
             continue;
         void *signal = peer->open(0, NULL);
@@ -164,7 +167,7 @@ static void fill_case(void) {
         sides[count].unit = FILL;
         count++;
     }
-    bench_case("fill", sides, count);
+    bench_case(name, sides, count);
     for (size_t i = 0; i < count; i++)
         fills[i].peer->close(fills[i].signal);
     free(orders[0]);
@@ -180,7 +183,8 @@ void cases_of_peers(void) {
     churn_case(10);
     add_remove_case(0);
     add_remove_case(1000);
-    fill_case();
+    fill_case("fill/by listener", fillers, COUNT_OF(fillers));
+    fill_case("fill/by function", &finder, 1);
     for (size_t n = 1; n <= 100; n *= 10) {
         emit_case("scheme", schemes, COUNT_OF(schemes), n);
         threads_case("scheme threads", schemes, COUNT_OF(schemes), n);

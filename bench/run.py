@@ -141,9 +141,8 @@ def target_rows(results):
     rows.append(Row("emitting beside adding and removing, of undisturbed", undisturbed(results, "mtaio"), ">=", 0.5,
                     "x", undisturbed(results, "mtaio").value, undisturbed(results, "bare").value))
     for who, how in (("mtaio", "by listener"), ("mtaio_off", "by function")):
-        rows.append(Row(f"100,000 added, removed at random {how}, of 1,000",
-                        ratio(results, ("fill", who, "100000"), ("fill", who, "1000")), "<=", 3, "x",
-                        results.median("fill", who, "100000"), results.median("fill", who, "1000")))
+        rows.append(against_bare(results, f"100,000 added, removed at random {how}, of 1,000", 3, f"fill/{how}",
+                                 "100000", who, "1000", who))
     for others, limit in ((0, 100), (1000, 120)):
         for who, how in (("mtaio", "by listener"), ("mtaio_off", "by function")):
             rows.append(absolute(results, f"add + remove beside {others:,}, {how}", limit, "ns",
@@ -206,7 +205,8 @@ def print_peers(results):
                      + [number(scaling(results, f"threads/{n}", who).value, "x") for n in (1, 10)]
                      + [number(undisturbed(results, who).value, "x"), number(results.median("churn/10", who, "beside"))]
                      + [number(results.median(f"add+remove/{n}", who)) for n in (0, 1000)]
-                     + [number(results.median("fill", who, n)) for n in ("1000", "100000")]
+                     + [number(results.median(f"fill/by {'function' if who == 'mtaio_off' else 'listener'}", who, n))
+                        for n in ("1000", "100000")]
                      + [number(results.median(f"memory/{case}", who, "resident")) for case in memory])
     print_table("Beside others: emit to n handlers, ns; two threads, times one thread; emit beside a writer, of "
                 "undisturbed, and ns\nof the writer's add + remove; add + remove beside n, ns; fill and empty, ns for "

@@ -3,12 +3,19 @@
  * Rules that hold for every function here, unless its comment says otherwise.
  *
  * Result     0 or more: success. A negative MTAIO_E...: failure, and *ret is not touched.
+ * Arguments  Borrowed for the call; strings are copied. NULL where nothing allows it is EINVAL; a function
+ *            that cannot answer an error answers NULL, 0 or false then.
+ * Structs    Write them by the macro of their name, MTAIO_HANDLER(.call = f): it sets size, and what is not
+ *            named is 0. Another size is EINVAL, and nothing in the struct is looked at, destroy neither.
  * Threads    Any thread, any time. No lock of ours is held while your code runs.
- * Lifetime   new and ref give a reference; unref takes NULL too and returns NULL.
- *            Arguments are borrowed for the call; strings are copied.
- * Callbacks  destroy(ctx) runs exactly once, after the last call, also if registering failed.
+ * Lifetime   new and ref give a reference; so does what is given by ret, where the type has an unref. unref takes
+ *            NULL too and returns NULL.
+ * Callbacks  destroy(ctx) runs exactly once, after the last call, also if registering failed. C++ exceptions and
+ *            longjmp must not leave your code through ours.
  * Reentry    Your code may call anything and drop whatever called it. A handler added during an
  *            emission waits for the next one; one cancelled during it is not called.
+ * Process    Not for signal handlers; waits go on after a signal. In the child of a fork only the forking thread
+ *            lives: it may emit, but a function that locks may hang if another thread had that lock. Never dlclose.
  * Names      Non-empty UTF-8 without NUL, segments separated by '.', no segment empty, none
  *            containing '*', at most MTAIO_NAME_MAX bytes.
  * Patterns   Names in which a whole segment may be "*" (exactly one segment) or "**" (zero or
@@ -69,9 +76,9 @@ MTAIO_API const char *mtaio_error_text(int error);
 /* The version of the library that is running, "0.1.0". */
 MTAIO_API const char *mtaio_version(void);
 
-/* Where all memory of this process's mtaio comes from. Sizes are told again on resize and free.
- * alloc and resize return NULL when there is no memory; the library then returns MTAIO_ENOMEM.
- * The functions run on any thread, and must not call mtaio. */
+/* Where all memory of this process's mtaio comes from. Sizes are told again on resize and free. All three functions
+ * are required; alloc and resize return NULL when there is no memory, and the library then returns MTAIO_ENOMEM.
+ * They run on any thread, perhaps with a lock of ours held, and must not call mtaio. The struct is copied. */
 typedef struct mtaio_allocator {
     size_t size; /* sizeof(mtaio_allocator) */
     void *(*alloc)(size_t bytes, void *ctx);
@@ -80,11 +87,12 @@ typedef struct mtaio_allocator {
     void *ctx;
 } mtaio_allocator;
 
-/* Before anything else in the process: MTAIO_EBUSY once the library has allocated. NULL: malloc. */
+/* Before anything else in the process: MTAIO_EBUSY once the library has allocated. NULL: malloc. EINVAL. */
 MTAIO_API int mtaio_set_allocator(const mtaio_allocator *allocator);
 
-/* Frees what was removed and is still kept for an emission that has ended meanwhile; normally that
- * happens by itself. Returns how many removed handlers and emitters still wait for an emission to end. */
+/* Frees what was removed and is still kept for an emission that has ended meanwhile; normally that happens by
+ * itself, sooner or later. Returns how many removed objects (handlers, emitters, and memory they were found by) still
+ * wait for an emission to end. */
 MTAIO_API size_t mtaio_reclaim(void);
 
 #ifdef __cplusplus

@@ -293,9 +293,71 @@ static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter
     return r;
 }
 
+/* What is left of run_short where the clock has moved: w is to be filled with care. */
+static __attribute__((noinline)) int run_careful(struct walk *w, const struct listener *l) {
+    struct target target = target_behind(l, w->event->name);
+    struct plan plan;
+    mtaio__plan_init(&plan);
+    int r = mtaio__walk_choose(w, w->em, &target, &plan);
+    if (r >= 0) mtaio__walk_run(w);
+    mtaio__plan_fini(&plan);
+    return r;
+}
+
+static int run_behind(struct walk *w, const struct listener *l) {
+    const struct reclaimer *clock = &w->em->family->reclaimer;
+    pin_widen(w->pin);
+    walk_gather(w, listener_more(l)->target);
+    uint64_t now = load_acquire(&clock->clock);
+    if (unlikely(now != load_relaxed(&w->pin->lower)) || unlikely(w->segments == 0)) return run_careful(w, l);
+    pin_narrow_to(w->pin, now);
+    mtaio__walk_run(w);
+    return 0;
+}
+
+/* One plain event of a waiting emission, through a link of a name, with nothing unusual on the way: the same as in_memory with
+ * derived_run, without what that needs for the rest. */
+static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter *em, struct thread *t) {
+    const struct derivation *d = em->derivation;
+    struct walk *outer = event->walk, w;
+    struct full_event mapped;
+    int r;
+    w.event = event;
+    w.em = em;
+    w.pin = outer->pin;
+    w.tally = outer->tally;
+    w.rest = (struct walk_rest){.outer = outer, .level = outer->rest.level + 1};
+    if (d->kind == FILTER) {
+        r = d->filter.call(event, d->filter.ctx);
+        if (r <= 0) return r;
+    } else {
+        mtaio__event_map_begin(&mapped, event);
+        w.event = &mapped.event;
+        r = d->map.call(event, &mapped.event, d->map.ctx);
+    }
+    if (r >= 0) {
+        w.event->walk = &w;
+        t->depth++;
+        r = run_behind(&w, l);
+        t->depth--;
+        event->walk = outer;
+    }
+    if (d->kind == MAP) mtaio__event_map_end(&mapped);
+    store_release(&outer->pin->running, (void *)(uintptr_t)l);
+    return r < 0 ? r : 0;
+}
+
 int mtaio__derived_call(mtaio_event *event, void *ctx) {
     const struct listener *l = ctx;
-    return in_memory(event, l, listener_link(l), derived_run);
+    mtaio_emitter *em = listener_link(l);
+    struct thread *t = os_self();
+    const struct node *n = listener_more(l)->target;
+    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN && !(event_flow(event) | event->kind) &&
+                 !load_acquire(&em->unusual) && !em->derivation->pattern && em->derivation->kind != BUFFER &&
+                 !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
+    if (!plain) return in_memory(event, l, em, derived_run);
+    event->walk->tally->called--;
+    return run_short(event, l, em, t);
 }
 
 /* --- Pipes ------------------------------------------------------------------------------------- */

@@ -117,32 +117,30 @@ static __attribute__((noinline)) int emit_long(mtaio_emitter *em, const struct t
 static inline struct thread *short_thread(const mtaio_emitter *em) {
     struct thread *t = os_self();
     if (unlikely(!t) || unlikely(t->depth >= PINS_OWN) || unlikely(load_acquire(&em->unusual))) return NULL;
-    return likely(os_is_asymmetric()) ? t : NULL;
+    return t;
 }
 
-/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and finishes. Returns
- * how many were called here. */
-static inline __attribute__((always_inline)) unsigned run_plain(struct walk *w, mtaio_event *event, struct pin *pin) {
-    unsigned called = 0;
-    for (uint32_t s = 0; s < w->segments; s++) {
-        ATOMIC(struct listener *) *entry = w->part[s].entry;
-        for (ATOMIC(struct listener *) *end = entry + w->part[s].count; entry < end;) {
-            struct listener *l = load_acquire(entry++); /* as in the walk */
-            if (unlikely(!l)) continue;
-            store_release(&pin->running, l);
-            os_fence_light_as(false);
-            mtaio_call call = load_acquire(&l->call);
-            if (unlikely(!call)) continue;
-            int r = call(event, l->ctx);
-            called++;
-            if (likely(r >= 0) && likely(!event_flow(event))) continue;
-            w->segment = s;
-            w->index = (uint32_t)(entry - w->part[s].entry);
-            mtaio__walk_on(w, l, r);
-            return called;
-        }
+/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and finishes: true. */
+static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtaio_event *event, struct pin *pin,
+                                                            struct part part, uint32_t segment, unsigned *called) {
+    ATOMIC(struct listener *) *entry = part.entry;
+    for (ATOMIC(struct listener *) *end = entry + part.count; entry < end;) {
+        struct listener *l = load_acquire(entry++); /* as in the walk */
+        if (unlikely(!l)) continue;
+        store_release(&pin->running, l);
+        os_fence_light_as(false);
+        mtaio_call call = load_acquire(&l->call);
+        if (unlikely(!call)) continue;
+        int r = call(event, l->ctx);
+        ++*called;
+        if (likely(r >= 0) && likely(!event_flow(event))) continue;
+        w->part[segment] = part;
+        w->segment = segment;
+        w->index = (uint32_t)(entry - part.entry);
+        mtaio__walk_on(w, l, r);
+        return true;
     }
-    return called;
+    return false;
 }
 
 /* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`, which is cleared;
@@ -151,9 +149,15 @@ static inline __attribute__((always_inline)) unsigned run_plain(struct walk *w, 
 static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, struct thread *t, struct pin *pin, uint64_t now,
                                                             struct node *n, void *data) {
     struct walk w;
-    walk_gather(&w, n);
+    struct part only = {0};
+    struct lane *lane = load_acquire(&n->lanes);
+    w.segments = 1;
+    if (likely(lane != NULL)) {
+        only = (struct part){.entry = lane_entries(lane), .count = load_acquire(&lane->count)};
+        if (load_acquire(&lane->next)) walk_gather(&w, n); /* else the one lane stays in registers */
+    }
     if (unlikely(load_acquire(&em->family->reclaimer.clock) != now)) { /* younger handlers may be among them */
-        pin_clear(pin);
+        pin_clear_as(pin, false);
         return LONG_WAY;
     }
     pin_narrow_to(pin, now);
@@ -164,10 +168,15 @@ static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, s
     w.pin = pin;
     w.tally = &tally;
     w.rest = (struct walk_rest){0};
-    t->depth++;
-    tally.called += run_plain(&w, &event, pin);
-    t->depth--;
-    pin_clear(pin);
+    unsigned called = 0, depth = t->depth;
+    t->depth = depth + 1;
+    if (likely(w.segments == 1))
+        run_plain(&w, &event, pin, only, 0, &called);
+    else
+        for (uint32_t s = 0; s < w.segments && !run_plain(&w, &event, pin, w.part[s], s, &called);) s++;
+    t->depth = depth;
+    pin_clear_as(pin, false);
+    tally.called += called;
     return tally_result(&tally);
 }
 
@@ -177,7 +186,7 @@ int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
     struct thread *t = short_thread(em);
     if (unlikely(!t)) return emit_long(em, &target, data);
     struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set(pin, &em->family->reclaimer);
+    uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
     const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
     struct node *n = table ? mtaio__table_find(table, name, target.length, target.hash) : NULL;
     if (likely(n != NULL) && likely(!(n->flags & (NODE_PATTERN | NODE_ERROR)))) {
@@ -185,7 +194,7 @@ int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
         return likely(r != LONG_WAY) ? r : emit_long(em, &target, data);
     }
     bool nobody = !n && !load_acquire(&em->patterns.root);
-    pin_clear(pin);
+    pin_clear_as(pin, false);
     if (!nobody || is_error_name(name)) return emit_long(em, &target, data);
     int r = mtaio__name_check(name);
     return r < 0 ? r : 0;
@@ -204,7 +213,7 @@ int mtaio_emit_name(mtaio_name *name, void *data) {
     if (likely(t != NULL) && likely(!(n->flags & NODE_ERROR))) {
         if (!load_acquire(&n->lanes)) return 0;
         struct pin *pin = &t->pins[t->depth];
-        uint64_t now = pin_set(pin, &em->family->reclaimer);
+        uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
         int r = emit_short(em, t, pin, now, n, data);
         if (likely(r != LONG_WAY)) return r;
     }

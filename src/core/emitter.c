@@ -38,6 +38,46 @@ static struct family *family_new(void) {
 
 /* --- Freeing what was removed ------------------------------------------------------------------ */
 
+/* On the list of those to be swept, as long as something is kept. The caller holds the family. */
+static void list_pending_locked(struct family *f) {
+    if (load_relaxed(&f->reclaimer.waiting) > 0)
+        mtaio__reclaim_later(&f->reclaimer);
+    else
+        mtaio__reclaim_forget(&f->reclaimer);
+}
+
+static void free_plain_listeners(struct family *f, unsigned *freed) {
+    struct listener **at = &f->gone_listeners;
+    for (struct listener *l; (l = *at);) {
+        const struct listener_more *m = listener_more(l);
+        if (m && !m->ended && (m->destroy || m->executor)) {
+            at = &l->next;
+            continue;
+        }
+        *at = l->next;
+        mtaio__listener_free(l);
+        ++*freed;
+    }
+}
+
+void mtaio__family_unlock(struct family *f) {
+    unsigned freed = 0;
+    if (load_relaxed(&f->reclaimer.waiting) > 0 && mtaio__reclaim_is_idle()) {
+        free_plain_listeners(f, &freed);
+        for (struct retired *r; (r = f->gone_nodes); freed++) {
+            f->gone_nodes = r->next;
+            mtaio__node_free((struct node *)r);
+        }
+        for (struct retired *r; (r = f->reclaimer.blocks); freed++) {
+            f->reclaimer.blocks = r->next;
+            mtaio__block_free((struct block *)r);
+        }
+        reclaim_waiting(&f->reclaimer, -(int)freed);
+        list_pending_locked(f);
+    }
+    os_unlock(&f->lock);
+}
+
 /* What is retired, taken off the family while it is looked at. */
 struct retirees {
     struct listener *listeners;
@@ -73,7 +113,7 @@ static void give_back(struct family *f, struct retirees *kept, unsigned freed) {
     give_back_list(&f->reclaimer.blocks, kept->blocks);
     reclaim_waiting(&f->reclaimer, -(int)freed);
     store_relaxed(&f->reclaimer.enough, load_relaxed(&f->reclaimer.waiting) * 2 + WAITING_LEAST);
-    if (load_relaxed(&f->reclaimer.waiting) == 0) mtaio__reclaim_forget(&f->reclaimer); /* the caller holds the family */
+    list_pending_locked(f);
     os_unlock(&f->lock);
 }
 
@@ -150,7 +190,6 @@ void mtaio__family_sweep(struct family *f) {
         bool done = is_empty(&g);
         give_back(f, &g, freed);
         if (done) break;
-        mtaio__reclaim_later(&f->reclaimer);
     }
     mtaio__family_drop(f);
 }
@@ -177,14 +216,18 @@ static void let_them_go(struct family *f) {
 }
 
 void mtaio__after_removing(struct family *f, bool eager) {
+    if (!load_relaxed(&f->letting_go) && load_relaxed(&f->reclaimer.waiting) == 0) return;
     mtaio__family_hold(f);
     if (load_relaxed(&f->letting_go)) let_them_go(f);
     unsigned waiting = load_relaxed(&f->reclaimer.waiting);
     if (waiting > 0) {
-        if (eager || waiting >= load_relaxed(&f->reclaimer.enough) || mtaio__reclaim_is_idle())
+        if (eager || waiting >= load_relaxed(&f->reclaimer.enough) || mtaio__reclaim_is_idle()) {
             mtaio__family_sweep(f);
-        else
-            mtaio__reclaim_later(&f->reclaimer);
+        } else if (!load_relaxed(&f->reclaimer.pending)) {
+            os_lock(&f->lock);
+            list_pending_locked(f);
+            os_unlock(&f->lock);
+        }
     }
     mtaio__family_drop(f);
 }
@@ -218,6 +261,7 @@ int mtaio__emitter_create(const mtaio_emitter_options *options, mtaio_emitter *s
     int r = MTAIO_ENOMEM;
     if (!em) return r;
     em->refs = 1;
+    em->unusual = os_is_asymmetric() ? 0 : EM_FENCED;
     if (options && options->name && !(em->name = mtaio__copy_string(options->name))) goto fail;
     em->family = source ? source->family : family_new();
     if (!em->family) goto fail;

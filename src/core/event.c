@@ -230,10 +230,11 @@ int mtaio_event_set_metadata(mtaio_event *event, mtaio_metadata *metadata) {
 }
 
 void mtaio__event_map_begin(struct full_event *mapped, const mtaio_event *from) {
-    *mapped = (struct full_event){0};
     event_view(&mapped->event, from);
     mapped->event.kind = EVENT_MAPPED;
     mapped->event.flow = 0;
+    mapped->release = NULL;
+    mapped->own_name = NULL;
     mapped->event.metadata = mtaio_metadata_ref(from->metadata);
     mapped->event.origin = mtaio_event_ref(mapped->event.origin);
 }

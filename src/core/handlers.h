@@ -29,6 +29,9 @@ struct family {
     void *ctx;
     ATOMIC(mtaio_emitter *) letting_go; /* emitters that are to be unreferenced, without the lock */
 };
+/* Unlocks, after freeing what was retired, if there is nobody that could still be reading: only plain memory, for nothing
+ * of the user's runs under the lock. The rest is mtaio__after_removing's. */
+void mtaio__family_unlock(struct family *f);
 void mtaio__family_hold(struct family *f);
 void mtaio__family_drop(struct family *f);
 
@@ -158,7 +161,7 @@ void mtaio__listener_free(struct listener *l); /* the memory only */
 /* --- Emitters ---------------------------------------------------------------------------------- */
 
 /* What makes an emission leave the short path. */
-enum { EM_CLOSED = 1, EM_HOOKED = 2, EM_SUPPRESSED = 4 };
+enum { EM_CLOSED = 1, EM_HOOKED = 2, EM_SUPPRESSED = 4, EM_FENCED = 8 /* light fences are not light here */ };
 
 struct mtaio_emitter {
     struct family *family;

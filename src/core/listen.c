@@ -132,7 +132,7 @@ static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call ca
         uint32_t at = 0;
         for (struct node *n; (n = mtaio__table_next(t, &at));) removed += remove_from(em, n, NULL, NULL, &eager);
     }
-    os_unlock(&f->lock);
+    mtaio__family_unlock(f);
     mtaio__after_removing(f, eager);
     return removed > INT32_MAX ? INT32_MAX : (int)removed;
 }
@@ -161,7 +161,7 @@ int mtaio_listener_cancel(mtaio_listener *listener) {
         eager = listener_more(l)->destroy != NULL;
         mtaio__unregister_locked(listener->em, l);
     }
-    os_unlock(&f->lock);
+    mtaio__family_unlock(f);
     if (l) mtaio__after_removing(f, eager);
     return l != NULL;
 }

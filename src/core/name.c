@@ -12,7 +12,7 @@ int mtaio_emitter_resolve(mtaio_emitter *em, const char *name, mtaio_name **ret)
     os_lock(&em->family->lock);
     r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : mtaio__node_obtain_locked(em, name, &n);
     if (r == 0) n->refs++;
-    os_unlock(&em->family->lock);
+    mtaio__family_unlock(em->family);
     mtaio__after_removing(em->family, false);
     if (r < 0) {
         mtaio__free(resolved, sizeof *resolved);
@@ -34,7 +34,7 @@ mtaio_name *mtaio_name_unref(mtaio_name *name) {
     os_lock(&f->lock);
     name->node->refs--;
     mtaio__node_release_locked(name->em, name->node);
-    os_unlock(&f->lock);
+    mtaio__family_unlock(f);
     mtaio__after_removing(f, false);
     mtaio_emitter_unref(name->em);
     mtaio__free(name, sizeof *name);

@@ -261,7 +261,7 @@ void mtaio__reclaim_later(struct reclaimer *r) {
     os_lock(&pending_lock);
     if (!r->pending) {
         r->hold(r);
-        r->pending = true;
+        store_relaxed(&r->pending, true);
         r->next_pending = NULL;
         r->prev_pending = pending_last;
         if (pending_last)
@@ -275,7 +275,7 @@ void mtaio__reclaim_later(struct reclaimer *r) {
 }
 
 static void unlink_pending_locked(struct reclaimer *r) {
-    r->pending = false;
+    store_relaxed(&r->pending, false);
     pending_count--;
     if (r->next_pending)
         r->next_pending->prev_pending = r->prev_pending;
@@ -288,6 +288,7 @@ static void unlink_pending_locked(struct reclaimer *r) {
 }
 
 void mtaio__reclaim_forget(struct reclaimer *r) {
+    if (!load_relaxed(&r->pending)) return; /* under the owner's lock, as what sets it */
     os_lock(&pending_lock);
     bool removed = r->pending;
     if (removed) unlink_pending_locked(r);

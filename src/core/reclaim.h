@@ -46,7 +46,7 @@ struct reclaimer {
     /* Frees what can be freed. Called without locks, when a pin that was asked has gone, and by mtaio_reclaim. */
     void (*sweep)(struct reclaimer *r);
     struct reclaimer *next_pending, *prev_pending; /* owners that keep something; pending_lock */
-    bool pending;
+    ATOMIC(bool) pending;                          /* ... it is one of them; read without the lock too */
     void (*hold)(struct reclaimer *r); /* keeps the owner's memory while it is on that list, or being swept */
     void (*drop)(struct reclaimer *r);
 };
@@ -113,14 +113,18 @@ static inline struct thread *thread_here(void) {
     return likely(t != NULL) ? t : mtaio__thread_register();
 }
 
-/* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan. */
-static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
+/* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan. fenced: light
+ * fences are full ones. */
+static inline uint64_t pin_set_as(struct pin *p, const struct reclaimer *of, bool fenced) {
     uint64_t now = load_acquire(&of->clock); /* pairs with reclaim_tick */
     store_release(&p->lower, now);
     store_release(&p->upper, PIN_WIDE);
     store_release(&p->of, of);
-    os_fence_light(); /* pairs with the heavy fence between unlinking and scanning */
+    os_fence_light_as(fenced); /* pairs with the heavy fence between unlinking and scanning */
     return now;
+}
+static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
+    return pin_set_as(p, of, !os_is_asymmetric());
 }
 
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
@@ -141,11 +145,12 @@ static inline void pin_narrow(struct pin *p, const struct reclaimer *of) {
 
 void mtaio__pin_asked(struct pin *p);
 
-static inline void pin_clear(struct pin *p) {
+static inline void pin_clear_as(struct pin *p, bool fenced) {
     store_release(&p->of, NULL); /* what was read under the pin was read before: pairs with the scan */
-    os_fence_light();            /* pairs with the heavy fence between asking and the second scan */
+    os_fence_light_as(fenced);   /* pairs with the heavy fence between asking and the second scan */
     if (unlikely(load_relaxed(&p->asked))) mtaio__pin_asked(p);
 }
+static inline void pin_clear(struct pin *p) { pin_clear_as(p, !os_is_asymmetric()); }
 
 static inline void pin_pop(struct thread *t, struct pin *p) {
     t->depth--;
@@ -187,7 +192,7 @@ bool mtaio__reclaim_is_idle(void);
 /* Waits until no pin but the calling thread's own (and those it serves) runs the listener. */
 void mtaio__wait_not_running(const void *listener);
 
-/* The list of owners that keep something retired. */
+/* The list of owners that keep something retired. Under the owner's lock. */
 void mtaio__reclaim_later(struct reclaimer *r);
 void mtaio__reclaim_forget(struct reclaimer *r);
 

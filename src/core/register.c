@@ -197,7 +197,7 @@ int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, 
             too_many = n->handlers;
         }
     }
-    os_unlock(&f->lock);
+    mtaio__family_unlock(f);
     if (r < 0) mtaio__free(handle, sizeof *handle);
     mtaio__after_removing(f, false); /* lanes and tables that were replaced */
     if (too_many)

@@ -28,9 +28,10 @@ CORE = {
     'event': ('event metadata', 'error topic'),
     'executor': ('executor pool', 'error'),
     'handlers': ('handlers table', 'topic'),
-    'hook': ('hook', 'handlers event'),
+    'hook': ('hook.h', 'event handlers'),
     'emission': ('emission choose deferral', 'event executor handlers hook'),
     'emitter': ('emitter emit listen name register', 'emission'),
+    'hooking': ('hook.c', 'emitter'),
     'derive': ('derive', 'emitter'),
     'batch': ('batch', 'emitter'),
     'suppress': ('suppress', 'batch'),
@@ -49,8 +50,8 @@ MAX_COLUMNS, MAX_FUNCTION, MAX_FILE, MAX_HEADERS = 120, 80, 500, 600
 
 
 def module_of(path):
-    stem = Path(path).stem
-    return next((module for module, (files, _) in CORE.items() if stem in files.split()), None)
+    names = {Path(path).name, Path(path).stem}
+    return next((module for module, (files, _) in CORE.items() if names & set(files.split())), None)
 
 
 def below(module):
@@ -105,6 +106,15 @@ def comment_problems(path, text):
         yield f'{path}:1: a file begins with a comment that says what it is for'
 
 
+def build_problems(root, source):
+    """A source that no meson.build names is never compiled, a test in it never run."""
+    folder = source.parent
+    while not (folder / 'meson.build').exists():
+        folder = folder.parent
+    if source.suffix != '.h' and not re.search(rf"['/]{source.stem}({source.suffix})?'", (folder / 'meson.build').read_text()):
+        yield f'{source.relative_to(root)}: {folder.relative_to(root)}/meson.build does not name it'
+
+
 def main():
     root, tap = Path(sys.argv[1]), Tap()
     paths = sorted(p for folder in ('include', 'src', 'examples', 'bench', 'tests')
@@ -114,7 +124,7 @@ def main():
         path, text = p.relative_to(root).as_posix(), p.read_text()
         header_lines += text.count('\n') if path.startswith('include/') else 0
         problems = [*layer_problems(path, text), *name_problems(path, text), *size_problems(path, text),
-                    *comment_problems(path, text)]
+                    *comment_problems(path, text), *build_problems(root, p)]
         tap.check(path, problems)
     tap.check('public headers in all', [] if header_lines <= MAX_HEADERS else
               [f'the public headers have {header_lines} lines, at most {MAX_HEADERS}'])

@@ -137,6 +137,31 @@ static inline mtaio_event *event_new(const char *name, void *data) {
     return event;
 }
 
+/* --- What an emitter is listened to for: "pattern*count " of each, sorted ---------------------------------- */
+
+struct listing {
+    size_t count;
+    char lines[32][48];
+};
+
+static inline int listing_add(const char *pattern, size_t count, void *ctx) {
+    struct listing *l = ctx;
+    CHECK(l->count < COUNT(l->lines));
+    snprintf(l->lines[l->count++], sizeof l->lines[0], "%s*%zu ", pattern, count);
+    return 0;
+}
+
+static inline int listing_compare(const void *a, const void *b) { return strcmp(a, b); }
+
+static inline void list_names(const mtaio_emitter *em, char *text) {
+    struct listing l = {.count = 0};
+    OK(mtaio_emitter_each_name(em, listing_add, &l));
+    qsort(l.lines, l.count, sizeof l.lines[0], listing_compare);
+    *text = '\0';
+    for (size_t i = 0; i < l.count; i++)
+        strcat(text, l.lines[i]);
+}
+
 /* --- Asynchronous emissions ------------------------------------------------------------------------------
  */
 

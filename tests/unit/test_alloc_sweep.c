@@ -67,16 +67,10 @@ static void end_world(struct world *w) {
     forget_notes();
 }
 
-static int add_name(const char *pattern, size_t count, void *ctx) {
-    sprintf((char *)ctx + strlen(ctx), "%s*%zu ", pattern, count);
-    return 0;
-}
-
 /* Counts, names, and what emissions do. */
 static void describe(struct world *w, char *text) {
     static const char *const names[] = {"x.y", "x.z", "bad", "unseen", "x.unseen"};
-    *text = '\0';
-    OK(mtaio_emitter_each_name(w->em, add_name, text));
+    list_names(w->em, text);
     forget_notes();
     for (size_t i = 0; i < COUNT(names); i++)
         note("%s:%d,%d", names[i], mtaio_emitter_reach(w->em, names[i]), mtaio_emit(w->em, names[i], NULL));
@@ -139,8 +133,8 @@ static int call_hook(struct world *w) {
 }
 
 static int call_each_name(struct world *w) {
-    char text[256] = "";
-    return mtaio_emitter_each_name(w->em, add_name, text);
+    struct listing l = {.count = 0};
+    return mtaio_emitter_each_name(w->em, listing_add, &l);
 }
 
 static int no_more(const mtaio_listener_info *info, void *ctx) {

@@ -402,7 +402,7 @@ static void test_wait(void **state) {
         }
         OK(pthread_join(thread, NULL));
         assert_int_equal(w.result, 0);
-        assert_int_equal(atomic_load(&w.asked), w.accept_from);
+        assert_true(atomic_load(&w.asked) >= w.accept_from);
         assert_string_equal(mtaio_event_name(w.event), "x.y");
         assert_ptr_equal(mtaio_event_data(w.event), em);
         mtaio_event_unref(w.event);

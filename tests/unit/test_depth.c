@@ -188,7 +188,10 @@ static void *emit_circle(void *arg) {
     CHECK(report.first_error == MTAIO_EDEPTH);
     mtaio_event *event = NULL;
     CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
+    support_fail_at(100000, true); /* a circle without end must not take all the memory there is */
     CHECK(mtaio_emit_async(arg, event, MTAIO_ASYNC(.done = note_done)) == 0);
+    CHECK(support_failures() == 0);
+    support_fail_at(0, false);
     mtaio_event_unref(event);
     return NULL;
 }
@@ -228,7 +231,9 @@ static void start_next(int result, const mtaio_report *report, void *ctx) {
     relay->left--;
     mtaio_event *event = NULL;
     CHECK(mtaio_event_new("x", NULL, NULL, &event) == 0);
-    relay->last = mtaio_emit_async(relay->em, event, MTAIO_ASYNC(.done = start_next, .ctx = relay));
+    int r = mtaio_emit_async(relay->em, event, MTAIO_ASYNC(.done = start_next, .ctx = relay));
+    if (r < 0)
+        relay->last = r;
     mtaio_event_unref(event);
 }
 

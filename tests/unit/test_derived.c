@@ -377,6 +377,24 @@ static void test_lives_by_listeners(void **state) {
     mtaio_emitter_unref(em);
 }
 
+/* What is derived from it uses it, too: a chain stands though only its end is kept. */
+static void test_lives_by_derived(void **state) {
+    (void)state;
+    mtaio_emitter *em = emitter_new();
+    struct gate g = {.tag = "?", .result = 1}, t = {.tag = "!"};
+    struct actor a = {.tag = "a"};
+    mtaio_emitter *filtered = filter(em, NULL, &g), *mapped = map(filtered, NULL, &t);
+    mtaio_emitter_unref(filtered);
+    mtaio_reclaim();
+    listen(mapped, "x", &a);
+    assert_int_equal(mtaio_emit(em, "x", NULL), 1);
+    assert_noted("? ! a");
+    mtaio_emitter_unref(mapped);
+    mtaio_emitter_unref(em);
+    mtaio_reclaim();
+    forget_notes();
+}
+
 /* "...and closing it detaches it." */
 static void test_close_detaches(void **state) {
     (void)state;
@@ -458,6 +476,7 @@ int main(void) {
         TEST(test_failures),
         TEST(test_defer_behind_map),
         TEST(test_lives_by_listeners),
+        TEST(test_lives_by_derived),
         TEST(test_close_detaches),
         TEST(test_close_inside),
         TEST(test_made_and_dropped),
