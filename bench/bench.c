@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SIDES_MAX = 32, ROUNDS_MAX = 501, RETRIES = 10, BESIDE_TIMES = 16 };
+enum { SIDES_MAX = 32, ROUNDS_MAX = 501, RETRIES = 20, BESIDE_TIMES = 16 };
 
 __thread uint64_t bench_thread_calls;
 
@@ -206,13 +206,12 @@ static double sample_once(const bench_side *side, size_t times, long *ret_switch
 
 /* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. */
 static double sample(const bench_side *side, struct result *result) {
+    bool again = result->took_ns > 0 && result->took_ns < 4 * options.sample_ns;
     long disturbed = 0;
-    double ns = 0;
-    for (int i = 0; i < RETRIES; i++) {
-        ns = sample_once(side, result->times, &disturbed);
-        if (!disturbed || ns > 4 * options.sample_ns)
-            break;
+    double ns = sample_once(side, result->times, &disturbed);
+    for (int i = 0; disturbed && again && i < RETRIES; i++) {
         result->disturbed++;
+        ns = sample_once(side, result->times, &disturbed);
     }
     return ns;
 }

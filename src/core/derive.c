@@ -189,17 +189,6 @@ static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio
     return r;
 }
 
-/* Takes what a buffer has gathered, if it is enough. */
-static void take_gathered(mtaio_emitter *em, size_t enough, struct event_list *ret) {
-    struct derivation *d = em->derivation;
-    os_lock(&em->family->lock);
-    if (d->gathered.count >= enough) {
-        *ret = d->gathered;
-        d->gathered = (struct event_list){0};
-    }
-    os_unlock(&em->family->lock);
-}
-
 /* The delivery could not begin: they are gathered again, but for the event that is now said to have failed. */
 static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_event *failed) {
     mtaio_event *dropped = NULL;
@@ -217,9 +206,16 @@ static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_
     mtaio_event_unref(dropped);
 }
 
-static int gather(mtaio_emitter *em, mtaio_event *kept) {
+/* Adds an event, if any, and takes what is there, if it is enough: in one step, or two threads would make one larger
+ * batch. */
+static int gather(mtaio_emitter *em, mtaio_event *kept, size_t enough, struct event_list *ret) {
+    struct derivation *d = em->derivation;
     os_lock(&em->family->lock);
-    int r = mtaio__event_list_add(&em->derivation->gathered, kept);
+    int r = kept ? mtaio__event_list_add(&d->gathered, kept) : 0;
+    if (r == 0 && d->gathered.count >= enough) {
+        *ret = d->gathered;
+        d->gathered = (struct event_list){0};
+    }
     os_unlock(&em->family->lock);
     if (r < 0) mtaio_event_unref(kept);
     return r;
@@ -234,12 +230,13 @@ static int pass_batch(struct inner *in, const struct derivation *d, const mtaio_
         if (r >= 0 && kept) {
             event_seal(kept);
             if (d->kind == BUFFER && !(event->kind & EVENT_BATCH)) in->gathered = kept;
-            r = d->kind == BUFFER ? gather(in->walk.em, kept) : mtaio__event_list_add(&in->passed, kept);
+            r = d->kind == BUFFER ? gather(in->walk.em, kept, event->count == 1 ? d->n : SIZE_MAX, &in->passed)
+                                  : mtaio__event_list_add(&in->passed, kept);
             if (r < 0 && d->kind != BUFFER) mtaio_event_unref(kept);
         }
         if (r < 0) mtaio__walk_failed(in->walk.rest.outer, in->link, r);
     }
-    if (d->kind == BUFFER) take_gathered(in->walk.em, d->n, &in->passed);
+    if (d->kind == BUFFER && event->count > 1) gather(in->walk.em, NULL, d->n, &in->passed);
     return in->passed.count > 0;
 }
 
@@ -436,8 +433,10 @@ int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio
 
 int mtaio_emitter_flush(mtaio_emitter *em) {
     if (!em || !em->derivation || em->derivation->kind != BUFFER) return MTAIO_EINVAL;
-    struct event_list events = {0};
-    take_gathered(em, 1, &events);
+    os_lock(&em->family->lock);
+    struct event_list events = em->derivation->gathered;
+    em->derivation->gathered = (struct event_list){0};
+    os_unlock(&em->family->lock);
     if (events.count == 0) return mtaio_emitter_is_closed(em) ? MTAIO_ECLOSED : 0;
     mtaio_event view;
     view_batch(&view, &events);

@@ -233,11 +233,11 @@ static void m_remove(int reg) {
 }
 
 static int m_register(struct m_registration r) {
-    if (m_em[r.em].closed)
-        return MTAIO_ECLOSED;
     r.seq = ++m_clock;
-    r.there = true;
+    r.there = !m_em[r.em].closed;
     m_reg[m_registrations++] = r;
+    if (!r.there)
+        return MTAIO_ECLOSED;
     for (int at = r.em; r.rank != HOOK && at >= 0 && m_em[at].source >= 0; at = m_em[at].source) {
         if (!m_em[at].held)
             m_em[at].refs++;
