@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SIDES_MAX = 32, ROUNDS_MAX = 501, RETRIES = 20, BESIDE_TIMES = 16 };
+enum { SIDES_MAX = 32, ROUNDS_MAX = 501, RETRIES = 20, SKEW_NS = 5000, BESIDE_TIMES = 16 };
 
 __thread uint64_t bench_thread_calls;
 
@@ -33,7 +33,13 @@ static struct {
     size_t cpus[2];
     int cpu_count;
     int failed;
-} options = {.sample_ns = 1e6, .rounds = 51, .budget_ns = 4e9};
+} options = {.sample_ns = 5e5, .rounds = 101, .budget_ns = 4e9};
+
+/* A thread's part of a sample. */
+struct stretch {
+    double start, end;
+    long switches; /* how often the kernel took the processor away meanwhile */
+};
 
 static struct {
     pthread_t thread;
@@ -45,9 +51,8 @@ static struct {
     atomic_uint arrived;   /* the spin barrier: both threads add one */
     atomic_bool stop;      /* for what runs beside */
     atomic_bool done;      /* releases what the helper wrote below */
-    double start, end;
+    struct stretch stretch;
     uint64_t beside_times, calls;
-    long switches;
 } helper = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
 double bench_now_ns(void) {
@@ -108,22 +113,32 @@ uint32_t *bench_permutation(size_t n) {
 
 static void meet(void) {
     atomic_fetch_add(&helper.arrived, 1);
-    while (atomic_load(&helper.arrived) < 2)
-        ;
+    for (unsigned i = 0; atomic_load(&helper.arrived) < 2; i++)
+        if (i > 10000)
+            sched_yield(); /* the other one has no processor yet */
+}
+
+static struct stretch stretch_begin(void) {
+    long before = switches();
+    return (struct stretch){.switches = before, .start = bench_now_ns()};
+}
+
+static void stretch_end(struct stretch *s) {
+    s->end = bench_now_ns();
+    s->switches = switches() - s->switches;
 }
 
 static void help(const bench_side *side, size_t times) {
     uint64_t calls = bench_thread_calls, beside = 0;
-    long before = switches();
     meet();
-    helper.start = bench_now_ns();
+    struct stretch stretch = stretch_begin();
     if (!side->beside)
         side->run(side->state, times);
     else
         for (; !atomic_load_explicit(&helper.stop, memory_order_relaxed); beside += BESIDE_TIMES)
             side->beside(side->beside_state, BESIDE_TIMES);
-    helper.end = bench_now_ns();
-    helper.switches = switches() - before;
+    stretch_end(&stretch);
+    helper.stretch = stretch;
     helper.calls = bench_thread_calls - calls;
     helper.beside_times = beside;
     atomic_store(&helper.done, true);
@@ -175,41 +190,36 @@ static void check(const bench_side *side, uint64_t calls, uint64_t expected) {
     options.failed = 1;
 }
 
-/* The duration, from the first start to the last end of the measured work. */
-static double sample_once(const bench_side *side, size_t times, long *ret_switches) {
+static double earlier(double a, double b) { return a < b ? a : b; }
+
+/* The duration, from the first start to the last end of the measured work. *ret_disturbed: it does not count.
+ */
+static double sample_once(const bench_side *side, size_t times, bool *ret_disturbed) {
     bool together = side->threads == 2, both = together || side->beside;
     uint64_t calls = counted(side);
-    long before = switches();
     if (both) {
         helper_start(side, times);
         meet();
     }
-    double start = bench_now_ns();
+    struct stretch mine = stretch_begin();
     side->run(side->state, times);
-    double end = bench_now_ns();
-    *ret_switches = switches() - before;
+    stretch_end(&mine);
     atomic_store(&helper.stop, true);
     while (both && !atomic_load(&helper.done))
         sched_yield();
-    calls = counted(side) - calls;
-    if (together && !side->counters)
-        calls += helper.calls;
+    const struct stretch *other = both ? &helper.stretch : &mine;
+    calls = counted(side) - calls + (together && !side->counters ? helper.calls : 0);
     check(side, calls, (uint64_t)side->calls * times * (together ? 2 : 1));
-    if (both)
-        *ret_switches += helper.switches;
-    if (together) {
-        start = helper.start < start ? helper.start : start;
-        end = helper.end > end ? helper.end : end;
-    }
-    return end - start;
+    double begin = earlier(mine.start, other->start), skew = mine.start + other->start - 2 * begin;
+    *ret_disturbed = mine.switches + other->switches > 0 || skew > SKEW_NS;
+    return together ? mine.end + other->end - earlier(mine.end, other->end) - begin : mine.end - mine.start;
 }
 
 /* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. */
 static double sample(const bench_side *side, struct result *result) {
-    bool again = result->took_ns > 0 && result->took_ns < 4 * options.sample_ns;
-    long disturbed = 0;
+    bool again = result->took_ns < 4 * options.sample_ns, disturbed;
     double ns = sample_once(side, result->times, &disturbed);
-    for (int i = 0; disturbed && again && i < RETRIES; i++) {
+    for (int i = 0; disturbed && again && ns < 100 * options.sample_ns && i < RETRIES; i++) {
         result->disturbed++;
         ns = sample_once(side, result->times, &disturbed);
     }
@@ -296,7 +306,7 @@ void bench_case(const char *name, const bench_side *sides, size_t count) {
             results[i].samples[r] = ns / ((double)results[i].times * unit);
             if (side->beside) {
                 beside[i] += helper.beside_times;
-                beside_ns[i] += helper.end - helper.start;
+                beside_ns[i] += helper.stretch.end - helper.stretch.start;
             }
         }
     }

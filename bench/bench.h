@@ -1,10 +1,10 @@
 /* bench.h - the harness: every competitor of a case is measured in turn, round after round.
  *
- * A case has sides: ways of doing the same thing. One round takes one sample of about a millisecond from each
- * side, so that whatever else happens on the machine hits all sides alike; there are many rounds, and what
- * counts is the median. The measuring threads are pinned, one to a processor. A sample in which the kernel
- * took the processor away is taken again. A second thread exists from the start: libraries that skip their
- * atomic operations in processes of one thread do not get to.
+ * A case has sides: ways of doing the same thing. One round takes one sample of about half a millisecond from
+ * each side, so that whatever else happens on the machine hits all sides alike; there are many rounds, and
+ * what counts is the median. The measuring threads are pinned, one to a processor. A sample in which the
+ * kernel took the processor away is taken again. A second thread exists from the start: libraries that skip
+ * their atomic operations in processes of one thread do not get to.
  *
  * Every handler counts its calls, and after each sample the count is compared with what it must be.
  *

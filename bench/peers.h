@@ -31,6 +31,14 @@ extern const bench_peer peer_mtaio, peer_mtaio_off, peer_mtaio_by_name;
 extern const bench_peer scheme_mutex, scheme_refcount, scheme_pin, scheme_pin_fence;
 extern const bench_peer scheme_urcu_memb, scheme_urcu_bp, scheme_ck_epoch, scheme_ck_hazard;
 
+/* From a shared library. */
+void bench_far_emit(void *signal, size_t times);
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifndef __cplusplus
 /* The bare loop over function pointers, which the schemes protect. */
 typedef int bare_call(void *event, void *ctx);
 struct bare_handler {
@@ -46,14 +54,6 @@ struct bare_list {
 bare_call bare_count, bare_count_thread;
 struct bare_list *bare_list_new(size_t n, uint64_t *counters);
 
-/* From a shared library. */
-void bench_far_emit(void *signal, size_t times);
-
-#ifdef __cplusplus
-}
-#endif
-
-#ifndef __cplusplus
 static inline void bare_walk(const struct bare_list *list, void *event) {
     for (size_t i = 0; i < list->count; i++)
         list->handlers[i].call(event, list->handlers[i].ctx);

@@ -341,7 +341,7 @@ def machine(build, now):
 
 def measure(program, args):
     results = Results()
-    options = ["--rounds", "11", "--sample-us", "500", "--budget-ms", "500"] if args.quick else []
+    options = ["--rounds", "11", "--sample-us", "300", "--budget-ms", "500"] if args.quick else []
     if args.only:
         options += ["--only", args.only]
     status = run(results, [program, *options])

@@ -15,7 +15,7 @@
  * Reentry    Your code may call anything and drop whatever called it. A handler added during an
  *            emission waits for the next one; one cancelled during it is not called.
  * Process    Not for signal handlers; waits go on after a signal. In the child of a fork only the forking thread
- *            lives: it may emit, but a function that locks may hang if another thread had that lock. Never dlclose.
+ *            lives: it may emit, but what locks may hang, if another thread had that lock. dlclose unloads nothing.
  * Names      Non-empty UTF-8 without NUL, segments separated by '.', no segment empty, none
  *            containing '*', at most MTAIO_NAME_MAX bytes.
  * Patterns   Names in which a whole segment may be "*" (exactly one segment) or "**" (zero or

@@ -31,7 +31,7 @@ typedef struct mtaio_handler {
 typedef struct mtaio_failure {
     const char *name; /* the event's */
     int status;       /* what the handler, predicate or transform answered */
-    mtaio_call call;  /* NULL: a predicate, a transform, or an emitter behind a pipe */
+    mtaio_call call;  /* NULL: a predicate or a transform, or an emitter behind a pipe that could not emit */
     void *ctx;
     const mtaio_event *event;
 } mtaio_failure;
@@ -234,8 +234,8 @@ typedef struct mtaio_map {
 MTAIO_API int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m,
                                 mtaio_emitter **ret);
 
-/* Gathers n events (1 or more), then passes them on as one batch, in the emission of the last. flush passes on what is
- * there, as an emission with mtaio_emit's results; of an emitter that is no buffer it is EINVAL. Closing drops them. */
+/* Gathers n events (1 or more), then passes them on as one batch, in the emission of the last; a batch that comes in is
+ * not split. flush passes on what is there, with mtaio_emit's results; EINVAL: no buffer. Closing drops it. */
 MTAIO_API int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret);
 MTAIO_API int mtaio_emitter_flush(mtaio_emitter *buffered);
 

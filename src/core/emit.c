@@ -151,7 +151,7 @@ static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, s
     struct walk w;
     struct part only = {0};
     struct lane *lane = load_acquire(&n->lanes);
-    w.segments = 1;
+    w.segments = lane != NULL;
     if (likely(lane != NULL)) {
         only = (struct part){.entry = lane_entries(lane), .count = load_acquire(&lane->count)};
         if (load_acquire(&lane->next)) walk_gather(&w, n); /* else the one lane stays in registers */

@@ -7,7 +7,8 @@
 
 /* --- Lanes ------------------------------------------------------------------------------------- */
 
-#define LANE_LEAST 4 /* entries in the smallest lane on its own */
+#define LANE_LEAST 4  /* entries in the smallest lane on its own */
+#define THIN_LEAST 64 /* smaller lanes are not worth tidying */
 
 static struct lane_block *lane_block(struct lane *lane) {
     return (struct lane_block *)(void *)((char *)lane - offsetof(struct lane_block, lane));
@@ -63,13 +64,28 @@ static int lane_replace(struct family *f, struct node *n, ATOMIC(struct lane *) 
     return 0;
 }
 
+/* Closes the gaps in place, which is possible while nobody reads: removing must not allocate. The memory goes back with the
+ * next registration. */
+static void lane_tidy(struct node *n, struct lane *lane) {
+    ATOMIC(struct listener *) *entry = lane_entries(lane);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < lane->count; i++) {
+        struct listener *l = load_relaxed(&entry[i]);
+        if (!l) continue;
+        if (l->node == n) l->index = kept;
+        store_relaxed(&entry[kept++], l);
+    }
+    store_release(&lane->count, kept);
+    lane_block(lane)->dead = 0;
+}
+
 int mtaio__node_reserve(struct family *f, struct node *n, enum rank rank) {
     ATOMIC(struct lane *) *link = lane_link(n, rank);
     struct lane *lane = load_relaxed(link);
     if (lane && lane->rank == rank) {
         if (lane->inside) return lane->count == 0 ? 0 : lane_replace(f, n, link, lane);
         const struct lane_block *b = lane_block(lane);
-        bool thin = lane->count > 64 && b->dead > lane->count / 2;
+        bool thin = b->capacity > THIN_LEAST && lane->count - b->dead < b->capacity / 4;
         return lane->count < b->capacity && !thin ? 0 : lane_replace(f, n, link, lane);
     }
     struct lane *fresh;
@@ -131,7 +147,10 @@ void mtaio__node_erase(struct family *f, struct node *n, struct listener *l) {
         return;
     }
     struct lane_block *b = lane_block(lane);
-    if (++b->dead == lane->count && lane->count > LANE_LEAST) lane_unlink(f, link, lane);
+    if (++b->dead == lane->count && lane->count > LANE_LEAST)
+        lane_unlink(f, link, lane);
+    else if (lane->count > THIN_LEAST && b->dead > lane->count / 2 && mtaio__reclaim_is_idle())
+        lane_tidy(n, lane);
 }
 
 /* --- Nodes ------------------------------------------------------------------------------------- */

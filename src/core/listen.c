@@ -105,16 +105,18 @@ static void *user_ctx(const struct listener *l) {
 
 /* --- Removing ---------------------------------------------------------------------------------- */
 
-/* Of the node's own those with this call and ctx; call NULL: all. The node may be gone afterwards, but not its memory. */
+/* Of the node's own those with this call and ctx; call NULL: all. From the end of each lane, because removing may close the
+ * gaps before it. The node may be gone afterwards, but not its memory. */
 static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, const void *ctx, bool *ret_eager) {
-    struct lane *lane = load_relaxed(&n->lanes);
-    uint32_t at = 0;
     size_t removed = 0;
-    for (struct listener *l; n->handlers > 0 && (l = next_own(n, &lane, &at));) {
-        if (call && (user_call(l) != call || user_ctx(l) != ctx)) continue;
-        if (listener_more(l) && listener_more(l)->destroy) *ret_eager = true;
-        removed++;
-        mtaio__unregister_locked(em, l);
+    for (struct lane *lane = load_relaxed(&n->lanes); lane; lane = load_relaxed(&lane->next)) {
+        for (uint32_t at = lane->count; at-- > 0;) {
+            struct listener *l = at < lane->count ? load_relaxed(&lane_entries(lane)[at]) : NULL;
+            if (!is_own(n, l) || (call && (user_call(l) != call || user_ctx(l) != ctx))) continue;
+            if (listener_more(l) && listener_more(l)->destroy) *ret_eager = true;
+            removed++;
+            mtaio__unregister_locked(em, l);
+        }
     }
     return removed;
 }

@@ -27,8 +27,7 @@ static bool claim(struct waiting *w) {
 
 static int on_event(mtaio_event *event, void *ctx) {
     struct waiting *w = ctx;
-    if (w->accept && !w->accept(event, w->ctx)) return 0;
-    if (!claim(w)) return 0;
+    if (load_acquire(&w->woken) || (w->accept && !w->accept(event, w->ctx)) || !claim(w)) return 0;
     w->r = mtaio_event_keep(event, &w->event);
     mtaio__waiter_wake(&w->waiter);
     return 0;

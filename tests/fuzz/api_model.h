@@ -8,6 +8,7 @@
 
 #include <mtaio/mtaio.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ struct entry {
     int what, em, a, b;
 };
 static struct {
-    struct entry list[1 << 14];
+    struct entry list[1 << 16];
     size_t count, read;
     bool modelling;
     jmp_buf undecided; /* the model cannot tell: the comparison ends here */
@@ -34,6 +35,18 @@ static void expect(bool condition) {
         abort();
 }
 
+/* What the library did, in the operation that differs, and what the model would have: NULL: nothing more. */
+static void differs(const struct entry *expected) {
+    static const char *const what[] = {"result", "call", "item", "pass", "before", "after", "wrong", "failed", "done"};
+    for (size_t i = 0; i < trace.count; i++) {
+        const struct entry *e = &trace.list[i];
+        fprintf(stderr, "%s %s %d: %d %d\n", i == trace.read ? "-" : " ", what[e->what], e->em, e->a, e->b);
+    }
+    if (expected != NULL)
+        fprintf(stderr, "+ %s %d: %d %d\n", what[expected->what], expected->em, expected->a, expected->b);
+    abort();
+}
+
 static void saw(int what, int em, int a, int b) {
     struct entry e = {what, em, a, b};
     if (!trace.modelling) {
@@ -41,8 +54,9 @@ static void saw(int what, int em, int a, int b) {
         trace.list[trace.count++] = e;
         return;
     }
-    expect(trace.read < trace.count);
-    expect(memcmp(&trace.list[trace.read++], &e, sizeof e) == 0);
+    if (trace.read == trace.count || memcmp(&trace.list[trace.read], &e, sizeof e) != 0)
+        differs(&e);
+    trace.read++;
 }
 
 static const struct entry *next_entry(void) {
