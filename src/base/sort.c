@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static void sift_down(char *a, size_t at, size_t n, size_t bytes, bool (*before)(const void *, const void *)) {
+static void sift_down(char *a, size_t at, size_t n, size_t bytes,
+                      bool (*before)(const void *, const void *)) {
     char moved[SORT_BYTES_MAX];
     memcpy(moved, a + at * bytes, bytes);
     for (size_t child; (child = 2 * at + 1) < n; at = child) {

@@ -8,6 +8,7 @@
 #define SORT_BYTES_MAX 16 /* the largest element */
 
 /* Heapsort: never slow, not stable. */
-void mtaio__sort(void *array, size_t count, size_t element_bytes, bool (*before)(const void *a, const void *b));
+void mtaio__sort(void *array, size_t count, size_t element_bytes,
+                 bool (*before)(const void *a, const void *b));
 
 #endif

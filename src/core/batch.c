@@ -141,7 +141,6 @@ static bool is_earlier(const void *a, const void *b) {
 
 /* The records as a plain list of events, in order; those that a suppression takes are left to it. */
 static int records_to_list(mtaio_emitter *em, struct records *from, struct event_list *to) {
-    size_t none = 0;
     if (from->count == 0) return 0;
     to->list = mtaio__alloc(sizeof(mtaio_event *) * from->count);
     if (!to->list) return MTAIO_ENOMEM;
@@ -156,7 +155,7 @@ static int records_to_list(mtaio_emitter *em, struct records *from, struct event
         else
             to->list[to->count++] = event; /* also where suppressing failed: better early than lost */
     }
-    from->count = none;
+    from->count = 0;
     return 0;
 }
 
@@ -206,11 +205,13 @@ static int end_outermost(mtaio_batch *b, const mtaio_async *async) {
     struct event_list events = {0};
     int r = take_records(b, &records);
     if (r < 0) return r;
+    bool any = records.count > 0;
     r = records_to_list(b->em, &records, &events);
     if (r == 0 && events.count > 0) {
         r = deliver(b->em, &events, async);
     } else if (r == 0 && async) {
         mtaio_report report = MTAIO_REPORT();
+        report.held = any;
         async->done(0, &report, async->ctx);
     }
     if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) restore(b, &records, &events);

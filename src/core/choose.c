@@ -50,7 +50,8 @@ static bool is_live(const struct listener *l, uint64_t limit) {
     return l && listener_seq(l) <= limit && load_relaxed(&l->call);
 }
 
-/* By rank, then by registration; links by when their emitters were derived, so that several to one stand together. */
+/* By rank, then by registration; links by when their emitters were derived, so that several to one stand
+ * together. */
 static uint64_t sort_key(const struct listener *l) {
     const mtaio_emitter *derived = listener_link(l);
     return derived ? derived->born : listener_seq(l);
@@ -129,11 +130,12 @@ struct collecting {
 /* Adds a lane; of the derived its entries, to be put in order. */
 static int collect_part(struct plan *p, const struct part *part) {
     struct cursor c = {.entry = part->entry, .end = part->entry + part->count};
-    int r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
-    if (r < 0 || !cursor_step(&c, p->limit)) return r;
+    int r = 0;
+    if (!cursor_step(&c, p->limit)) return 0;
     if (listener_rank(c.head) != RANK_DERIVED) {
-        p->lanes[p->lane_count++] = c;
-        return 0;
+        r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
+        if (r == 0) p->lanes[p->lane_count++] = c;
+        return r;
     }
     do {
         r = plan_add(p, c.head);
@@ -158,9 +160,11 @@ int mtaio__plan_patterns(struct plan *p, const mtaio_emitter *em, const char *na
     mtaio__sort(p->list, p->count, sizeof *p->list, before);
     drop_double_links(p);
     struct cursor derived = {.entry = p->list, .end = p->list + p->count};
-    int r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
-    if (r < 0) return r;
-    if (cursor_step(&derived, limit)) p->lanes[p->lane_count++] = derived;
+    if (cursor_step(&derived, limit)) {
+        int r = plan_reserve(&p->lanes, p->own_lanes, sizeof *p->lanes, p->lane_count, &p->lane_capacity);
+        if (r < 0) return r;
+        p->lanes[p->lane_count++] = derived;
+    }
     for (size_t i = p->lane_count / 2; i-- > 0;) sift_down(p, i);
     return 0;
 }
@@ -196,7 +200,8 @@ static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *t
     if (n) {
         walk_gather(w, n);
         if (w->segments == 0 && target->node && w->rest.outer) {
-            /* The link's own node has been emptied meanwhile, but others of the derived emitter's may match. */
+            /* The link's own node has been emptied meanwhile, but others of the derived emitter's may match.
+             */
             struct target again = mtaio__target_of(target->name);
             return choose_once(w, em, &again, plan);
         }
@@ -246,7 +251,8 @@ static void group_events(struct groups *g, mtaio_event **events, uint32_t *slots
     for (uint32_t i = 0; i <= mask; i++) slots[i] = UINT32_MAX;
     for (uint32_t i = 0; i < g->events; i++) {
         uint32_t at = (uint32_t)mtaio__hash(events[i]->name, strlen(events[i]->name)) & mask;
-        while (slots[at] != UINT32_MAX && strcmp(events[slots[at]]->name, events[i]->name) != 0) at = (at + 1) & mask;
+        while (slots[at] != UINT32_MAX && strcmp(events[slots[at]]->name, events[i]->name) != 0)
+            at = (at + 1) & mask;
         if (slots[at] == UINT32_MAX) {
             slots[at] = i;
             g->group_of[i] = g->count++;
@@ -286,7 +292,8 @@ static int pick_node(struct picks *p, const struct node *n, uint32_t group, uint
     return r;
 }
 
-static int pick_group(struct picks *p, struct walk *w, const struct groups *g, uint32_t group, mtaio_event **events) {
+static int pick_group(struct picks *p, struct walk *w, const struct groups *g, uint32_t group,
+                      mtaio_event **events) {
     const char *name = events[g->order[g->first[group]]]->name;
     struct target target = mtaio__target_of(name);
     uint64_t limit = load_relaxed(&w->pin->lower);
@@ -302,11 +309,12 @@ static int pick_group(struct picks *p, struct walk *w, const struct groups *g, u
 static bool index_before(const void *a, const void *b) { return *(const uint32_t *)a < *(const uint32_t *)b; }
 
 /* The events of several groups, in the order they were emitted. */
-static void merge_groups(mtaio_event **to, const struct groups *g, const struct pick *run, size_t n, mtaio_event **events,
-                         uint32_t *index) {
+static void merge_groups(mtaio_event **to, const struct groups *g, const struct pick *run, size_t n,
+                         mtaio_event **events, uint32_t *index) {
     uint32_t count = 0;
     for (size_t i = 0; i < n; i++)
-        for (uint32_t k = g->first[run[i].group]; k < g->first[run[i].group + 1]; k++) index[count++] = g->order[k];
+        for (uint32_t k = g->first[run[i].group]; k < g->first[run[i].group + 1]; k++)
+            index[count++] = g->order[k];
     mtaio__sort(index, count, sizeof *index, index_before);
     for (uint32_t i = 0; i < count; i++) to[i] = events[index[i]];
 }
@@ -321,8 +329,10 @@ static size_t run_length(const struct picks *p, size_t at, const struct groups *
     return n;
 }
 
-/* One span for each handler: of one group, the group's part of `sorted`; of all, the batch; else a list of its own. */
-static int spread(struct plan *plan, const struct picks *p, const struct groups *g, mtaio_event **events, uint32_t *index) {
+/* One span for each handler: of one group, the group's part of `sorted`; of all, the batch; else a list of
+ * its own. */
+static int spread(struct plan *plan, const struct picks *p, const struct groups *g, mtaio_event **events,
+                  uint32_t *index) {
     size_t handlers = 0, merged = 0;
     uint32_t n;
     for (size_t at = 0, run; at < p->count; at += run, handlers++) {
@@ -350,13 +360,15 @@ static int spread(struct plan *plan, const struct picks *p, const struct groups 
     return 0;
 }
 
-int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count, struct plan *plan) {
+int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count,
+                             struct plan *plan) {
     uint32_t slots = 2;
     while (slots < count * 2) slots *= 2;
     size_t bytes = sizeof(uint32_t) * ((size_t)count * 3 + 1 + slots);
     uint32_t *memory = mtaio__alloc(bytes);
     if (!memory) return MTAIO_ENOMEM;
-    struct groups g = {.events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * count};
+    struct groups g = {
+        .events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * count};
     group_events(&g, events, memory + 3 * (size_t)count + 1, slots - 1);
     struct picks picks = {0};
     int r = 0;

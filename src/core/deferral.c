@@ -1,4 +1,5 @@
-/* deferral.c - completing, once, from any thread; and calls on executors, which are deferrals that complete themselves. */
+/* deferral.c - completing, once, from any thread; and calls on executors, which are deferrals that complete
+ * themselves. */
 #include "core/deferral.h"
 
 #include "base/memory.h"
@@ -28,7 +29,8 @@ static bool claim(mtaio_deferral *d, uint32_t bits) {
 /* By who claimed it, and holds it. */
 static void finish(mtaio_deferral *d, int status) {
     d->status = status;
-    if (!(atomic_or(&d->state, DEFERRAL_DONE) & DEFERRAL_PARKED)) return; /* the walk will see DONE when it would rest */
+    if (!(atomic_or(&d->state, DEFERRAL_DONE) & DEFERRAL_PARKED))
+        return; /* the walk will see DONE when it would rest */
     if (d->waiter)
         mtaio__waiter_wake(d->waiter);
     else
@@ -115,8 +117,8 @@ static void unlist_parked(mtaio_deferral *d) {
     os_unlock(&d->family->lock);
 }
 
-/* No lock to wait on, or too deep in a pool's jobs to wait in one more: a handler that only promised is told so; one that is
- * running elsewhere has the event, and is polled for. */
+/* No lock to wait on, or too deep in a pool's jobs to wait in one more: a handler that only promised is told
+ * so; one that is running elsewhere has the event, and is polled for. */
 static void wait_without(mtaio_deferral *d, int r) {
     if (!d->by_job && claim(d, 0)) finish(d, r);
     for (unsigned n = 0; !(load_acquire(&d->state) & DEFERRAL_DONE); n++) os_nap(n);
@@ -195,7 +197,8 @@ static void release_shared(mtaio_deferral *d) {
     if (ends) finish(d, MTAIO_ECLOSED);
 }
 
-/* r is what the handler returned; closed: it was not called, for the emitter is closed, and so the emission ends. */
+/* r is what the handler returned; closed: it was not called, for the emitter is closed, and so the emission
+ * ends. */
 static void job_over(mtaio_deferral *d, int r, bool closed) {
     struct family *f = d->family;
     if (closed && claim(d, DEFERRAL_CLOSED))
@@ -214,7 +217,8 @@ static void job_run(struct mtaio_job *job) {
     struct thread *t = thread_here();
     struct serving serving = {.pin = d->walk->pin, .next = t ? t->serving : NULL};
     if (t) t->serving = &serving;
-    d->skipped = !(d->listener->order & L_ONCE) && !load_acquire(&d->listener->call); /* pairs with its removal */
+    d->skipped =
+        !(d->listener->order & L_ONCE) && !load_acquire(&d->listener->call); /* pairs with its removal */
     int r = d->skipped ? 0 : m->call(d->event, m->ctx);
     if (t) t->serving = serving.next;
     job_over(d, r, d->skipped && is_closed(d->walk));

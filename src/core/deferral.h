@@ -4,9 +4,14 @@
 
 #include "core/emission.h"
 
-/* Each bit is set once. CLAIMED: who set it decides the status. DONE: the status is there. PARKED: the walk rests, and whoever
- * sets the second of DONE and PARKED drives it on. */
-enum { DEFERRAL_CLAIMED = 1, DEFERRAL_DONE = 2, DEFERRAL_PARKED = 4, DEFERRAL_CLOSED = 8 /* claimed by close */ };
+/* Each bit is set once. CLAIMED: who set it decides the status. DONE: the status is there. PARKED: the walk
+ * rests, and whoever sets the second of DONE and PARKED drives it on. */
+enum {
+    DEFERRAL_CLAIMED = 1,
+    DEFERRAL_DONE = 2,
+    DEFERRAL_PARKED = 4,
+    DEFERRAL_CLOSED = 8 /* claimed by close */
+};
 
 struct mtaio_deferral {
     ATOMIC(uint32_t) refs;  /* the user's; the last completes it */
@@ -17,7 +22,8 @@ struct mtaio_deferral {
     struct walk *walk;
     struct waiter *waiter; /* of a waiting emission that rests */
 
-    struct mtaio_job job; /* a call on an executor: the handler's return completes, unless it took the deferral */
+    struct mtaio_job
+        job; /* a call on an executor: the handler's return completes, unless it took the deferral */
     struct listener *listener;
     struct family *family; /* of the walk; held while the job runs */
     bool by_job;
@@ -30,8 +36,8 @@ struct mtaio_deferral {
     struct mtaio_deferral *next_closing;
 };
 
-/* After the call: true where it is completed already or a waiting emission has waited for it; false: a resting emission now
- * rests. A negative r completes it. */
+/* After the call: true where it is completed already or a waiting emission has waited for it; false: a
+ * resting emission now rests. A negative r completes it. */
 bool mtaio__deferral_settle(mtaio_deferral *d, int r);
 
 /* The status; lets go of it. */

@@ -38,13 +38,13 @@ struct inner {
     struct plan plan;
     struct hooks hooks;
     const struct listener *link;
-    struct pin *own_pin;        /* a pipe into another family: that one's pin */
-    struct thread *thread;      /* whose own_pin it is; NULL: rest's */
+    struct pin *own_pin;   /* a pipe into another family: that one's pin */
+    struct thread *thread; /* whose own_pin it is; NULL: rest's */
     struct resting rest;
-    mtaio_event *shown;         /* the source's event */
-    struct full_event mapped;   /* MAP */
-    mtaio_event view;           /* a pipe, or a batch of what passed */
-    struct event_list passed;   /* ... its events, ours */
+    mtaio_event *shown;          /* the source's event */
+    struct full_event mapped;    /* MAP */
+    mtaio_event view;            /* a pipe, or a batch of what passed */
+    struct event_list passed;    /* ... its events, ours */
     const mtaio_event *gathered; /* BUFFER: what this emission has put into it */
     bool has_mapped;
     unsigned called, failed; /* of the tally, before */
@@ -57,8 +57,8 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->walk.em = em;
     in->walk.pin = outer->pin;
     in->walk.tally = outer->tally;
-    in->walk.rest = (struct walk_rest){
-        .outer = outer, .emission = outer->rest.emission, .level = outer->rest.level + 1};
+    in->walk.rest =
+        (struct walk_rest){.outer = outer, .emission = outer->rest.emission, .level = outer->rest.level + 1};
     mtaio__plan_init(&in->plan);
     in->link = l;
     in->own_pin = NULL;
@@ -169,6 +169,7 @@ static int pass_one(struct inner *in, const struct derivation *d, mtaio_event *e
     in->has_mapped = true;
     in->walk.event = &in->mapped.event;
     int r = d->map.call(event, &in->mapped.event, d->map.ctx);
+    event_seal(&in->mapped.event);
     return r < 0 ? r : 1;
 }
 
@@ -189,7 +190,8 @@ static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio
     return r;
 }
 
-/* The delivery could not begin: they are gathered again, but for the event that is now said to have failed. */
+/* The delivery could not begin: they are gathered again, but for the event that is now said to have failed.
+ */
 static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_event *failed) {
     mtaio_event *dropped = NULL;
     size_t kept = 0;
@@ -206,8 +208,8 @@ static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_
     mtaio_event_unref(dropped);
 }
 
-/* Adds an event, if any, and takes what is there, if it is enough: in one step, or two threads would make one larger
- * batch. */
+/* Adds an event, if any, and takes what is there, if it is enough: in one step, or two threads would make one
+ * larger batch. */
 static int gather(mtaio_emitter *em, mtaio_event *kept, size_t enough, struct event_list *ret) {
     struct derivation *d = em->derivation;
     os_lock(&em->family->lock);
@@ -230,8 +232,9 @@ static int pass_batch(struct inner *in, const struct derivation *d, const mtaio_
         if (r >= 0 && kept) {
             event_seal(kept);
             if (d->kind == BUFFER && !(event->kind & EVENT_BATCH)) in->gathered = kept;
-            r = d->kind == BUFFER ? gather(in->walk.em, kept, event->count == 1 ? d->n : SIZE_MAX, &in->passed)
-                                  : mtaio__event_list_add(&in->passed, kept);
+            r = d->kind == BUFFER
+                    ? gather(in->walk.em, kept, event->count == 1 ? d->n : SIZE_MAX, &in->passed)
+                    : mtaio__event_list_add(&in->passed, kept);
             if (r < 0 && d->kind != BUFFER) mtaio_event_unref(kept);
         }
         if (r < 0) mtaio__walk_failed(in->walk.rest.outer, in->link, r);
@@ -312,8 +315,8 @@ static int run_behind(struct walk *w, const struct listener *l) {
     return 0;
 }
 
-/* One plain event of a waiting emission, through a link of a name, with nothing unusual on the way: the same as in_memory with
- * derived_run, without what that needs for the rest. */
+/* One plain event of a waiting emission, through a link of a name, with nothing unusual on the way: the same
+ * as in_memory with derived_run, without what that needs for the rest. */
 static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter *em, struct thread *t) {
     const struct derivation *d = em->derivation;
     struct walk *outer = event->walk, w;
@@ -331,6 +334,7 @@ static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter
         mtaio__event_map_begin(&mapped, event);
         w.event = &mapped.event;
         r = d->map.call(event, &mapped.event, d->map.ctx);
+        event_seal(&mapped.event);
     }
     if (r >= 0) {
         w.event->walk = &w;
@@ -349,9 +353,10 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     mtaio_emitter *em = listener_link(l);
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
-    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN && !(event_flow(event) | event->kind) &&
-                 !load_acquire(&em->unusual) && !em->derivation->pattern && em->derivation->kind != BUFFER &&
-                 !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
+    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN &&
+                 !(event_flow(event) | event->kind) && !load_acquire(&em->unusual) &&
+                 !em->derivation->pattern && em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) &&
+                 load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);
     event->walk->tally->called--;
     return run_short(event, l, em, t);
@@ -389,7 +394,8 @@ static void pipe_end(void *target) { mtaio_emitter_unref(target); }
 int mtaio_emitter_pipe(mtaio_emitter *em, const char *pattern, mtaio_emitter *target, mtaio_listener **ret) {
     if (!em || !target || em == target) return MTAIO_EINVAL;
     return mtaio__listen(em, pattern ? pattern : "**",
-                         MTAIO_HANDLER(.ctx = mtaio_emitter_ref(target), .destroy = pipe_end), RANK_DERIVED, pipe_call, ret);
+                         MTAIO_HANDLER(.ctx = mtaio_emitter_ref(target), .destroy = pipe_end), RANK_DERIVED,
+                         pipe_call, ret);
 }
 
 /* --- Deriving ---------------------------------------------------------------------------------- */
@@ -414,14 +420,17 @@ static int derive(mtaio_emitter *em, const char *pattern, const struct derivatio
 
 int mtaio_emitter_filter(mtaio_emitter *em, const char *pattern, const mtaio_filter *f, mtaio_emitter **ret) {
     if (!MTAIO__CHECK_SIZE(f, mtaio_filter)) return MTAIO_EINVAL;
-    int r = em && ret && f->call ? derive(em, pattern, &(struct derivation){.kind = FILTER, .filter = *f}, ret) : MTAIO_EINVAL;
+    int r = em && ret && f->call
+                ? derive(em, pattern, &(struct derivation){.kind = FILTER, .filter = *f}, ret)
+                : MTAIO_EINVAL;
     if (r < 0 && f->destroy) f->destroy(f->ctx);
     return r;
 }
 
 int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m, mtaio_emitter **ret) {
     if (!MTAIO__CHECK_SIZE(m, mtaio_map)) return MTAIO_EINVAL;
-    int r = em && ret && m->call ? derive(em, pattern, &(struct derivation){.kind = MAP, .map = *m}, ret) : MTAIO_EINVAL;
+    int r = em && ret && m->call ? derive(em, pattern, &(struct derivation){.kind = MAP, .map = *m}, ret)
+                                 : MTAIO_EINVAL;
     if (r < 0 && m->destroy) m->destroy(m->ctx);
     return r;
 }

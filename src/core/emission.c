@@ -6,9 +6,21 @@
 
 /* --- The walk ---------------------------------------------------------------------------------- */
 
-bool mtaio__walk_is_watching(const struct walk *w) {
-    const struct listener *l = load_acquire(&w->pin->running); /* pairs with walk_run, where we are on another thread */
+/* Is the handler being called a monitor? */
+static bool is_watching(const struct walk *w) {
+    const struct listener *l =
+        load_acquire(&w->pin->running); /* pairs with the walk, where we are on another thread */
     return l && listener_rank(l) == RANK_MONITOR;
+}
+
+int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
+    if (!event) return MTAIO_EINVAL;
+    if (event->walk && is_watching(event->walk)) return 0;
+    uint8_t flow = event_flow(event), wanted;
+    do {
+        wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED);
+    } while (!atomic_cas(&event->flow, &flow, wanted));
+    return 0;
 }
 
 void mtaio__walk_failed(struct walk *w, const struct listener *l, int status) {
@@ -16,8 +28,12 @@ void mtaio__walk_failed(struct walk *w, const struct listener *l, int status) {
     bool link = listener_rank(l) == RANK_DERIVED;
     mtaio_failure failure = {.name = w->event->name,
                              .status = status,
-                             .call = link ? NULL : m && m->call ? m->call : load_relaxed(&l->call),
-                             .ctx = link ? NULL : m ? m->ctx : l->ctx,
+                             .call = link           ? NULL
+                                     : m && m->call ? m->call
+                                                    : load_relaxed(&l->call),
+                             .ctx = link ? NULL
+                                    : m  ? m->ctx
+                                         : l->ctx,
                              .event = w->event};
     if (w->tally->failed++ == 0) w->tally->first_error = status;
     for (struct walk *outer = w; outer; outer = outer->rest.outer)
@@ -63,8 +79,9 @@ static enum walk_result run_part(struct walk *w, const struct part *part) {
     for (uint32_t i = w->index; i < part->count;) {
         struct listener *l = load_acquire(&part->entry[i++]); /* pairs with node_append */
         if (!l) continue;
-        store_release(&pin->running, l); /* before reading call: who removes it then knows that it is in use */
-        os_fence_light();                /* pairs with the heavy fence of the scan */
+        store_release(&pin->running,
+                      l); /* before reading call: who removes it then knows that it is in use */
+        os_fence_light(); /* pairs with the heavy fence of the scan */
         mtaio_call call = load_acquire(&l->call); /* pairs with its removal */
         if (!call) continue;
         if (unlikely(event_flow(event)) && !before_call(w, l, i - 1)) continue;
@@ -124,10 +141,11 @@ static void drive(struct emission *e, struct thread *t) {
     if (t) t->depth--;
 }
 
-/* One emission completing another's deferral, and so on, would nest without end: too deep, it waits until the thread has come
- * back up. */
+/* One emission completing another's deferral, and so on, would nest without end: too deep, it waits until the
+ * thread has come back up. */
 void mtaio__emission_drive(struct emission *e) {
-    struct thread *t = thread_here(); /* NULL only without memory: then waiting removals cannot tell it is us */
+    struct thread *t =
+        thread_here(); /* NULL only without memory: then waiting removals cannot tell it is us */
     if (t && t->depth >= MTAIO_DEPTH_MAX) {
         e->next_postponed = t->postponed;
         t->postponed = e;

@@ -1,8 +1,9 @@
 /* emission.h - an emission: a walk over the handlers that were registered when it began, which can rest.
  *
- * The walk (struct walk) is the one state machine: it calls, and knows what is left to call. Who drives it decides what happens
- * where a handler defers: a waiting emission (mtaio_emit) keeps the walk on its stack and waits; a resting one
- * (mtaio_emit_async) has it in memory, and whoever completes the deferral drives it on. */
+ * The walk (struct walk) is the one state machine: it calls, and knows what is left to call. Who drives it
+ * decides what happens where a handler defers: a waiting emission (mtaio_emit) keeps the walk on its stack
+ * and waits; a resting one (mtaio_emit_async) has it in memory, and whoever completes the deferral drives it
+ * on. */
 #ifndef MTAIO_SRC_EMISSION_H
 #define MTAIO_SRC_EMISSION_H
 
@@ -26,9 +27,9 @@ struct span {
     uint32_t count;
 };
 
-/* Handlers chosen for this emission alone. Of a batch: a list, with a span for each. Of a name that no node stands for: the
- * lanes of every pattern that matches it, merged piece by piece as the walk comes to them; so however many handlers
- * there are, only very many patterns, or very many emitters derived, take memory. */
+/* Handlers chosen for this emission alone. Of a batch: a list, with a span for each. Of a name that no node
+ * stands for: the lanes of every pattern that matches it, merged piece by piece as the walk comes to them; so
+ * however many handlers there are, only very many patterns, or very many emitters derived, take memory. */
 #define PLAN_LANES 12
 #define PLAN_LINKS 6
 #define PLAN_PIECE 12
@@ -55,13 +56,13 @@ struct walk {
     mtaio_event *event;
     mtaio_emitter *em;
     struct pin *pin;
-    struct tally *tally; /* of the outermost walk */
-    struct walk_rest {   /* nothing of this in a plain emission */
+    struct tally *tally;           /* of the outermost walk */
+    struct walk_rest {             /* nothing of this in a plain emission */
         struct walk *outer;        /* of the source, where em is a derived emitter */
         struct emission *emission; /* NULL: a waiting emission */
         mtaio_deferral *deferral;  /* of the handler being called */
         const struct span *spans;
-        struct hooks *hooks; /* of em; NULL: none */
+        struct hooks *hooks;  /* of em; NULL: none */
         struct plan *merging; /* more parts come from there */
         unsigned level;       /* how many outer walks there are */
     } rest;
@@ -74,15 +75,13 @@ struct walk {
 
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
 
-/* Calls what is left, part by part. RESTS: a deferral was parked, and the walk may already go on in another thread. DESCENDS: the emission
- * has a new inner walk to be done first. */
+/* Calls what is left, part by part. RESTS: a deferral was parked, and the walk may already go on in another
+ * thread. DESCENDS: the emission has a new inner walk to be done first. */
 enum walk_result mtaio__walk_run(struct walk *w);
 
-/* The handler l failed or the event's flow is not plain: what a walk does then, and all that is left of it. */
+/* The handler l failed or the event's flow is not plain: what a walk does then, and all that is left of it.
+ */
 enum walk_result mtaio__walk_on(struct walk *w, const struct listener *l, int r);
-
-/* Is the handler being called a monitor? */
-bool mtaio__walk_is_watching(const struct walk *w);
 
 /* Counts a failure, and tells whoever wants to know. l may be a link: then no handler is named. */
 void mtaio__walk_failed(struct walk *w, const struct listener *l, int status);
@@ -111,7 +110,8 @@ struct target mtaio__target_of(const char *name);
 /* The node's lanes as they are now. */
 static inline void walk_gather(struct walk *w, const struct node *n) {
     uint32_t parts = 0;
-    for (struct lane *lane = load_acquire(&n->lanes); lane && parts < RANKS; lane = load_acquire(&lane->next)) {
+    for (struct lane *lane = load_acquire(&n->lanes); lane && parts < RANKS;
+         lane = load_acquire(&lane->next)) {
         w->part[parts].entry = lane_entries(lane);
         w->part[parts++].count = load_acquire(&lane->count); /* pairs with node_append */
     }
@@ -122,8 +122,8 @@ static inline void walk_gather(struct walk *w, const struct node *n) {
 void mtaio__plan_init(struct plan *p);
 void mtaio__plan_fini(struct plan *p);
 
-/* The handlers of all patterns that match the name and were registered at the clock `limit`: 0 or ENOMEM. Under a pin or the
- * lock. Then, in order, the next one, until there is none. */
+/* The handlers of all patterns that match the name and were registered at the clock `limit`: 0 or ENOMEM.
+ * Under a pin or the lock. Then, in order, the next one, until there is none. */
 int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char *name, uint64_t limit);
 struct listener *mtaio__plan_next(struct plan *plan);
 
@@ -133,11 +133,12 @@ bool mtaio__walk_refill(struct walk *w);
 /* Fills the parts of w for the target: its node's lanes, else by the patterns, in plan. 0 or ENOMEM. */
 int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan);
 
-/* Only what was registered at the clock of the pin's lower end is chosen, so that a derived emitter's handlers are those of
- * the beginning too. */
+/* Only what was registered at the clock of the pin's lower end is chosen, so that a derived emitter's
+ * handlers are those of the beginning too. */
 
 /* The same for a batch of events. */
-int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count, struct plan *plan);
+int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count,
+                             struct plan *plan);
 
 /* --- Resting emissions ------------------------------------------------------------------------- */
 

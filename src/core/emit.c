@@ -113,16 +113,19 @@ static __attribute__((noinline)) int emit_long(mtaio_emitter *em, const struct t
 
 /* --- The short way ----------------------------------------------------------------------------- */
 
-/* The calling thread's record where the short way is open to it: not nested deep, nothing unusual, light fences. */
+/* The calling thread's record where the short way is open to it: not nested deep, nothing unusual, light
+ * fences. */
 static inline struct thread *short_thread(const mtaio_emitter *em) {
     struct thread *t = os_self();
     if (unlikely(!t) || unlikely(t->depth >= PINS_OWN) || unlikely(load_acquire(&em->unusual))) return NULL;
     return t;
 }
 
-/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and finishes: true. */
-static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtaio_event *event, struct pin *pin,
-                                                            struct part part, uint32_t segment, unsigned *called) {
+/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and
+ * finishes: true. */
+static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtaio_event *event,
+                                                            struct pin *pin, struct part part,
+                                                            uint32_t segment, unsigned *called) {
     ATOMIC(struct listener *) *entry = part.entry;
     for (ATOMIC(struct listener *) *end = entry + part.count; entry < end;) {
         struct listener *l = load_acquire(entry++); /* as in the walk */
@@ -143,11 +146,11 @@ static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtai
     return false;
 }
 
-/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`, which is cleared;
- * LONG_WAY: the clock has moved, and nothing was called. */
+/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`,
+ * which is cleared; LONG_WAY: the clock has moved, and nothing was called. */
 #define LONG_WAY INT32_MIN
-static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, struct thread *t, struct pin *pin, uint64_t now,
-                                                            struct node *n, void *data) {
+static inline __attribute__((always_inline)) int
+emit_short(mtaio_emitter *em, struct thread *t, struct pin *pin, uint64_t now, struct node *n, void *data) {
     struct walk w;
     struct part only = {0};
     struct lane *lane = load_acquire(&n->lanes);
@@ -156,7 +159,8 @@ static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, s
         only = (struct part){.entry = lane_entries(lane), .count = load_acquire(&lane->count)};
         if (load_acquire(&lane->next)) walk_gather(&w, n); /* else the one lane stays in registers */
     }
-    if (unlikely(load_acquire(&em->family->reclaimer.clock) != now)) { /* younger handlers may be among them */
+    if (unlikely(load_acquire(&em->family->reclaimer.clock) !=
+                 now)) { /* younger handlers may be among them */
         pin_clear_as(pin, false);
         return LONG_WAY;
     }
@@ -226,7 +230,8 @@ int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
     if (!em || !MTAIO__CHECK_SIZE(a, mtaio_emission)) return MTAIO_EINVAL;
     if (!!a->name + !!a->resolved + !!a->event != 1) return MTAIO_EINVAL;
     if (a->resolved && a->resolved->em != em) return MTAIO_EINVAL;
-    if (a->event && (!(a->event->kind & EVENT_OWNED) || a->data || a->change || a->metadata)) return MTAIO_EINVAL;
+    if (a->event && (!(a->event->kind & EVENT_OWNED) || a->data || a->change || a->metadata))
+        return MTAIO_EINVAL;
     if (a->change < MTAIO_NO_CHANGE || a->change > MTAIO_RESET) return MTAIO_EINVAL;
     if (a->report && a->report->size != sizeof(mtaio_report)) return MTAIO_EINVAL;
     mtaio_event view = {.data = a->data, .metadata = a->metadata, .change = (uint8_t)a->change, .count = 1};
@@ -268,14 +273,18 @@ static void emission_finished(struct emission *e) {
     mtaio_emitter_unref(em);
 }
 
-static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async, struct emission **ret) {
+static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async,
+                        struct emission **ret) {
     struct emission *e = mtaio__alloc_zeroed(sizeof *e);
     if (!e) return MTAIO_ENOMEM;
     e->event = mtaio_event_ref(event);
     e->async = *async;
     e->tally = (struct tally){.failure = async->failure, .ctx = async->ctx};
-    e->walk = (struct walk){
-        .event = &e->view, .em = mtaio_emitter_ref(em), .pin = &e->rest.pin, .tally = &e->tally, .rest.emission = e};
+    e->walk = (struct walk){.event = &e->view,
+                            .em = mtaio_emitter_ref(em),
+                            .pin = &e->rest.pin,
+                            .tally = &e->tally,
+                            .rest.emission = e};
     e->top = &e->walk;
     e->finished = emission_finished;
     mtaio__plan_init(&e->plan);
@@ -323,7 +332,8 @@ int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *
 }
 
 int mtaio_emit_async(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async) {
-    if (!em || !event || !(event->kind & EVENT_OWNED) || !MTAIO__CHECK_SIZE(async, mtaio_async) || !async->done)
+    if (!em || !event || !(event->kind & EVENT_OWNED) || !MTAIO__CHECK_SIZE(async, mtaio_async) ||
+        !async->done)
         return MTAIO_EINVAL;
     return mtaio__emit_owned(em, event, async);
 }
@@ -355,5 +365,6 @@ static void nowait_done(int result, const mtaio_report *report, void *ctx) {
 
 int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event) {
     if (!em || !event || !(event->kind & EVENT_OWNED)) return MTAIO_EINVAL;
-    return mtaio__emit_owned(em, event, MTAIO_ASYNC(.done = nowait_done, .failure = nowait_failure, .ctx = em));
+    return mtaio__emit_owned(em, event,
+                             MTAIO_ASYNC(.done = nowait_done, .failure = nowait_failure, .ctx = em));
 }

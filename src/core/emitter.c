@@ -5,7 +5,8 @@
 
 #include "base/memory.h"
 
-#define WAITING_LEAST 64 /* objects without a destroy that are left for later, where other threads may be reading */
+#define WAITING_LEAST                                                                                        \
+    64 /* objects without a destroy that are left for later, where other threads may be reading */
 
 /* --- Families ---------------------------------------------------------------------------------- */
 
@@ -84,7 +85,9 @@ struct retirees {
     struct retired *nodes, *emitters, *blocks;
 };
 
-static bool is_empty(const struct retirees *g) { return !g->listeners && !g->nodes && !g->emitters && !g->blocks; }
+static bool is_empty(const struct retirees *g) {
+    return !g->listeners && !g->nodes && !g->emitters && !g->blocks;
+}
 
 static struct retirees take_retirees(struct family *f) {
     os_lock(&f->lock);
@@ -176,8 +179,8 @@ static unsigned sweep_rest(struct retirees *g, const struct scan *s) {
     return freed;
 }
 
-/* Twice at most: what a pin holds the first time asks that pin's owner to sweep again, and is looked at once more, for the pin
- * may have gone before it was asked. */
+/* Twice at most: what a pin holds the first time asks that pin's owner to sweep again, and is looked at once
+ * more, for the pin may have gone before it was asked. */
 void mtaio__family_sweep(struct family *f) {
     mtaio__family_hold(f);
     for (int attempt = 0; attempt < 2; attempt++) {
@@ -254,8 +257,8 @@ static int enter_source(mtaio_emitter *em, mtaio_emitter *source) {
     return closed ? MTAIO_ECLOSED : 0;
 }
 
-int mtaio__emitter_create(const mtaio_emitter_options *options, mtaio_emitter *source, struct derivation *derivation,
-                          mtaio_emitter **ret) {
+int mtaio__emitter_create(const mtaio_emitter_options *options, mtaio_emitter *source,
+                          struct derivation *derivation, mtaio_emitter **ret) {
     if (source && source->level + 1 >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
     mtaio_emitter *em = mtaio__alloc_zeroed(sizeof *em);
     int r = MTAIO_ENOMEM;
@@ -289,7 +292,8 @@ fail:
 int mtaio_emitter_new(const mtaio_emitter_options *options, mtaio_emitter **ret) {
     int r = !ret || (options && options->size != sizeof *options) ? MTAIO_EINVAL : 0;
     if (r == 0) r = mtaio__emitter_create(options, NULL, NULL, ret);
-    if (r < 0 && options && options->size == sizeof *options && options->destroy) options->destroy(options->ctx);
+    if (r < 0 && options && options->size == sizeof *options && options->destroy)
+        options->destroy(options->ctx);
     return r;
 }
 
@@ -332,7 +336,9 @@ int mtaio_emitter_close(mtaio_emitter *em) {
     return 0;
 }
 
-bool mtaio_emitter_is_closed(const mtaio_emitter *em) { return !em || load_acquire(&em->unusual) & EM_CLOSED; }
+bool mtaio_emitter_is_closed(const mtaio_emitter *em) {
+    return !em || load_acquire(&em->unusual) & EM_CLOSED;
+}
 const char *mtaio_emitter_name(const mtaio_emitter *em) { return em && em->name ? em->name : ""; }
 
 int mtaio_emitter_set_max_listeners(mtaio_emitter *em, size_t limit) {

@@ -24,9 +24,10 @@ struct mtaio_name {
 
 /* --- emitter.c --------------------------------------------------------------------------------- */
 
-/* source NULL: an emitter of its own; else derived from it. options may be NULL. ECLOSED, EDEPTH, ENOMEM, ESYSTEM. */
-int mtaio__emitter_create(const mtaio_emitter_options *options, mtaio_emitter *source, struct derivation *derivation,
-                          mtaio_emitter **ret);
+/* source NULL: an emitter of its own; else derived from it. options may be NULL. ECLOSED, EDEPTH, ENOMEM,
+ * ESYSTEM. */
+int mtaio__emitter_create(const mtaio_emitter_options *options, mtaio_emitter *source,
+                          struct derivation *derivation, mtaio_emitter **ret);
 
 /* The last resort. */
 void mtaio__trouble(const mtaio_emitter *em, const mtaio_trouble *trouble);
@@ -36,8 +37,8 @@ void mtaio__family_sweep(struct family *f);
 
 /* --- register.c: the family's lock is held by the caller where the name ends in _locked --------- */
 
-/* Registers l under the valid pattern, on em and by links on what em is derived from. On failure nothing has changed,
- * and l is the caller's. */
+/* Registers l under the valid pattern, on em and by links on what em is derived from. On failure nothing has
+ * changed, and l is the caller's. */
 int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, mtaio_listener **ret);
 
 /* Removes it: it will not be called any more, and is freed when it is not in use. */
@@ -55,10 +56,10 @@ struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *patter
 int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct node **ret);
 void mtaio__node_release_locked(mtaio_emitter *em, struct node *n); /* if nothing needs it any more */
 
-/* --- listen.c: a registration with our own call, for wait, hooks and pipes; destroy runs also on failure. The pattern is
- * checked. */
-int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank, mtaio_call call,
-                  mtaio_listener **ret);
+/* --- listen.c: a registration with our own call, for wait, hooks and pipes; destroy runs also on failure.
+ * The pattern is checked. */
+int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
+                  mtaio_call call, mtaio_listener **ret);
 
 /* Does anything but monitors listen to the name? */
 bool mtaio__is_handled(mtaio_emitter *em, const char *name);

@@ -1,10 +1,9 @@
-/* event.c - events: reading, keeping, filling. Deferring is emission.c's. */
+/* event.c - events: reading, keeping, filling. */
 #include "core/event.h"
 
 #include <string.h>
 
 #include "base/memory.h"
-#include "core/emission.h"
 #include "core/topic.h"
 
 const char *mtaio_event_name(const mtaio_event *event) { return event ? event->name : NULL; }
@@ -31,16 +30,8 @@ const mtaio_event *mtaio_event_at(const mtaio_event *event, size_t index) {
 
 bool mtaio_event_is_batch(const mtaio_event *event) { return event && event->kind & EVENT_BATCH; }
 
-bool mtaio_event_propagates(const mtaio_event *event) { return event && !(event_flow(event) & EVENT_STOPPED); }
-
-int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
-    if (!event) return MTAIO_EINVAL;
-    if (event->walk && mtaio__walk_is_watching(event->walk)) return 0;
-    uint8_t flow = event_flow(event), wanted;
-    do {
-        wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED);
-    } while (!atomic_cas(&event->flow, &flow, wanted));
-    return 0;
+bool mtaio_event_propagates(const mtaio_event *event) {
+    return event && !(event_flow(event) & EVENT_STOPPED);
 }
 
 /* --- Owned events ------------------------------------------------------------------------------ */
@@ -163,7 +154,8 @@ void mtaio__event_list_return(struct event_list *to, struct event_list *older) {
     size_t kept = older->count, moved = 0;
     while (moved < to->count && mtaio__event_list_add(older, to->list[moved]) == 0) moved++;
     if (moved < to->count) {
-        older->count = kept; /* no memory even for that: those that came since stay, the older go with the error told */
+        older->count =
+            kept; /* no memory even for that: those that came since stay, the older go with the error told */
         return;
     }
     to->count = 0;

@@ -10,11 +10,11 @@ struct walk;
 
 /* Where any of these is set, the walk looks closer after the call. */
 enum {
-    EVENT_STOPPED = 1,  /* propagate is false */
-    EVENT_DEFERRED = 2, /* the handler took a deferral, or runs elsewhere */
-    EVENT_DESCEND = 4,  /* a derived emitter's walk is to be done first */
-    EVENT_ERROR = 8,    /* its name is "error": who handled it is counted */
-    EVENT_SPANS = 16,   /* a batch: each handler is shown its own part */
+    EVENT_STOPPED = 1,   /* propagate is false */
+    EVENT_DEFERRED = 2,  /* the handler took a deferral, or runs elsewhere */
+    EVENT_DESCEND = 4,   /* a derived emitter's walk is to be done first */
+    EVENT_ERROR = 8,     /* its name is "error": who handled it is counted */
+    EVENT_SPANS = 16,    /* a batch: each handler is shown its own part */
     EVENT_UNHANDLED = 32 /* a batch with an "error" that nothing handles */
 };
 
@@ -29,12 +29,13 @@ struct mtaio_event {
     mtaio_event *origin;         /* the owned event that keeps all this alive, or NULL */
     uint32_t count;              /* of events; 1 where it is itself */
     uint8_t change;
-    uint8_t kind;         /* EVENT_OWNED ... */
-    ATOMIC(uint8_t) flow; /* EVENT_STOPPED ...; who defers may stop it from another thread */
+    uint8_t kind;           /* EVENT_OWNED ... */
+    ATOMIC(uint8_t) flow;   /* EVENT_STOPPED ...; who defers may stop it from another thread */
     ATOMIC(uint8_t) sealed; /* owned, and emitted: no set_... any more */
 };
 
-/* An event that has its own name, data and metadata: an owned one, or a map's, on the stack until it is kept. */
+/* An event that has its own name, data and metadata: an owned one, or a map's, on the stack until it is kept.
+ */
 struct full_event {
     mtaio_event event;
     ATOMIC(uint32_t) refs;
@@ -63,7 +64,8 @@ static inline void event_view(mtaio_event *view, const mtaio_event *from) {
                           .kind = from->kind & EVENT_BATCH};
 }
 
-/* From now on nothing of it changes. True: it was not sealed before; undone where the emission cannot begin. */
+/* From now on nothing of it changes. True: it was not sealed before; undone where the emission cannot begin.
+ */
 static inline bool event_seal(mtaio_event *event) {
     if (load_relaxed(&event->sealed)) return false;
     store_relaxed(&event->sealed, 1);

@@ -64,8 +64,8 @@ static int lane_replace(struct family *f, struct node *n, ATOMIC(struct lane *) 
     return 0;
 }
 
-/* Closes the gaps in place, which is possible while nobody reads: removing must not allocate. The memory goes back with the
- * next registration. */
+/* Closes the gaps in place, which is possible while nobody reads: removing must not allocate. The memory goes
+ * back with the next registration. */
 static void lane_tidy(struct node *n, struct lane *lane) {
     ATOMIC(struct listener *) *entry = lane_entries(lane);
     uint32_t kept = 0;
@@ -110,8 +110,8 @@ void mtaio__node_append(struct node *n, struct listener *l) {
     store_release(&lane->count, at + 1); /* pairs with the walk's reading of it */
 }
 
-/* The place of a listener that is registered elsewhere: entries are in the order of registration, but for links, which are
- * substituted for each other. */
+/* The place of a listener that is registered elsewhere: entries are in the order of registration, but for
+ * links, which are substituted for each other. */
 static uint32_t lane_search(const struct lane *lane, const struct listener *l) {
     ATOMIC(struct listener *) *entry = lane_entries(lane);
     uint32_t low = 0, high = lane->count;
@@ -229,6 +229,4 @@ struct listener *mtaio__listener_new(const mtaio_handler *h, mtaio_call call, en
     return l;
 }
 
-void mtaio__listener_free(struct listener *l) {
-    mtaio__free(l, listener_bytes(l->order & L_MORE));
-}
+void mtaio__listener_free(struct listener *l) { mtaio__free(l, listener_bytes(l->order & L_MORE)); }

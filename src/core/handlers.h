@@ -1,11 +1,13 @@
 /* handlers.h - who listens to what: listeners, in lanes by priority, on nodes by name and pattern.
  *
- * A node stands for one name or pattern of one emitter. A name's lanes are already merged: they hold the handlers
- * registered for exactly that name and those of every pattern that matches it, each lane in the order of registration,
- * so that an emission of a known name is one walk over arrays. A pattern's lanes hold its own handlers only.
+ * A node stands for one name or pattern of one emitter. A name's lanes are already merged: they hold the
+ * handlers registered for exactly that name and those of every pattern that matches it, each lane in the
+ * order of registration, so that an emission of a known name is one walk over arrays. A pattern's lanes hold
+ * its own handlers only.
  *
- * Everything here is written under the family's lock and read by emissions under a pin (reclaim.h). A lane is only
- * ever appended to; a handler that is removed leaves NULL in its place; a full lane is replaced by a copy. */
+ * Everything here is written under the family's lock and read by emissions under a pin (reclaim.h). A lane is
+ * only ever appended to; a handler that is removed leaves NULL in its place; a full lane is replaced by a
+ * copy. */
 #ifndef MTAIO_SRC_HANDLERS_H
 #define MTAIO_SRC_HANDLERS_H
 
@@ -13,8 +15,8 @@
 
 #include "core/topic.h"
 
-/* Emitters derived from each other, directly or not, are one family: one lock, one clock, so that one pin covers an
- * emission through all of them. */
+/* Emitters derived from each other, directly or not, are one family: one lock, one clock, so that one pin
+ * covers an emission through all of them. */
 struct family {
     struct reclaimer reclaimer;
     os_mutex lock;
@@ -23,14 +25,14 @@ struct family {
     struct retired *gone_nodes;
     struct retired *gone_emitters;
     struct mtaio_deferral *parked; /* deferrals an emission rests on */
-    ATOMIC(uint32_t) members; /* emitters; the last to be freed takes the trouble context with it */
+    ATOMIC(uint32_t) members;      /* emitters; the last to be freed takes the trouble context with it */
     void (*trouble)(const mtaio_trouble *trouble, void *ctx);
     void (*destroy)(void *ctx);
     void *ctx;
     ATOMIC(mtaio_emitter *) letting_go; /* emitters that are to be unreferenced, without the lock */
 };
-/* Unlocks, after freeing what was retired, if there is nobody that could still be reading: only plain memory, for nothing
- * of the user's runs under the lock. The rest is mtaio__after_removing's. */
+/* Unlocks, after freeing what was retired, if there is nobody that could still be reading: only plain memory,
+ * for nothing of the user's runs under the lock. The rest is mtaio__after_removing's. */
 void mtaio__family_unlock(struct family *f);
 void mtaio__family_hold(struct family *f);
 void mtaio__family_drop(struct family *f);
@@ -45,8 +47,8 @@ struct listener {
     ATOMIC(mtaio_call) call; /* NULL: removed */
     void *ctx;               /* what call is given; for our own calls the listener itself */
     union {
-        struct node *node;        /* where it is registered */
-        struct listener *next;    /* once removed: the list of those gone */
+        struct node *node;     /* where it is registered */
+        struct listener *next; /* once removed: the list of those gone */
     };
     uint64_t order; /* clock << 16 | rank << 8 | flags */
     uint32_t index; /* in its node's lane */
@@ -89,7 +91,7 @@ struct lane_block { /* a lane on its own */
 };
 
 enum { NODE_PATTERN = 1, NODE_DERIVED = 2, NODE_ERROR = 4 }; /* fixed */
-enum { MARK_INNER_USED = 1, MARK_REPORTED = 2 };              /* the inner lane; too many listeners */
+enum { MARK_INNER_USED = 1, MARK_REPORTED = 2 };             /* the inner lane; too many listeners */
 
 struct node {
     union {
@@ -105,19 +107,19 @@ struct node {
     uint16_t length;
     uint8_t flags;
     uint8_t marks; /* MARK_...; family's lock */
-    /* The inner lane, then the name with its NUL. With NODE_DERIVED a pointer to the link in the source stands before
-     * the node. */
+    /* The inner lane, then the name with its NUL. With NODE_DERIVED a pointer to the link in the source
+     * stands before the node. */
     struct lane first;
 };
-_Static_assert(offsetof(struct node, retired.birth) == offsetof(struct node, birth), "birth stays when it retires");
+_Static_assert(offsetof(struct node, retired.birth) == offsetof(struct node, birth),
+               "birth stays when it retires");
 
-static inline char *node_name(const struct node *n) {
-    return (char *)(n + 1) + sizeof(struct listener *);
-}
+static inline char *node_name(const struct node *n) { return (char *)(n + 1) + sizeof(struct listener *); }
 static inline struct listener **node_link(struct node *n) { return (struct listener **)(void *)n - 1; }
 
-/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a full bucket counts the nodes that passed
- * on to the next, so that removing leaves no marks. Replaced by a copy when it gets too full. */
+/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a full bucket counts the
+ * nodes that passed on to the next, so that removing leaves no marks. Replaced by a copy when it gets too
+ * full. */
 struct bucket {
     ATOMIC(uint32_t) tag[5]; /* the upper half of the hash; right only where node is not NULL */
     ATOMIC(uint32_t) passed;

@@ -35,7 +35,8 @@ void mtaio__hooks_before(const struct hooks *h, const mtaio_event *event) {
         if (hook->before) hook->before(event, hook->ctx);
 }
 
-void mtaio__hooks_after(const struct hooks *h, const mtaio_event *event, const mtaio_report *report, int64_t ns) {
+void mtaio__hooks_after(const struct hooks *h, const mtaio_event *event, const mtaio_report *report,
+                        int64_t ns) {
     uint32_t at = 0;
     for (const mtaio_hook *hook; (hook = next_hook(h, &at));)
         if (hook->after) hook->after(event, report, ns, hook->ctx);

@@ -15,7 +15,8 @@ struct hooks {
 bool mtaio__hooks_gather(struct hooks *h, const mtaio_emitter *em, struct pin *pin);
 
 void mtaio__hooks_before(const struct hooks *h, const mtaio_event *event);
-void mtaio__hooks_after(const struct hooks *h, const mtaio_event *event, const mtaio_report *report, int64_t ns);
+void mtaio__hooks_after(const struct hooks *h, const mtaio_event *event, const mtaio_report *report,
+                        int64_t ns);
 void mtaio__hooks_error(const struct hooks *h, const mtaio_failure *failure);
 
 #endif

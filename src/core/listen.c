@@ -31,8 +31,8 @@ static int special_call(mtaio_event *event, void *ctx) {
 
 /* --- Registering ------------------------------------------------------------------------------- */
 
-int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank, mtaio_call call,
-                  mtaio_listener **ret) {
+int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
+                  mtaio_call call, mtaio_listener **ret) {
     bool more = ret || h->destroy || h->executor || call != h->call;
     int r = mtaio__pattern_check(pattern, NULL);
     if (r >= 0) {
@@ -56,7 +56,9 @@ static enum rank rank_of(mtaio_priority priority) {
 }
 
 static mtaio_priority priority_of(enum rank rank) {
-    return rank == RANK_MONITOR ? MTAIO_MONITOR : rank == RANK_DERIVED ? MTAIO_LOWEST : (mtaio_priority)(MTAIO_HIGHEST - (int)rank);
+    return rank == RANK_MONITOR   ? MTAIO_MONITOR
+           : rank == RANK_DERIVED ? MTAIO_LOWEST
+                                  : (mtaio_priority)(MTAIO_HIGHEST - (int)rank);
 }
 
 int mtaio_emitter_on(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, mtaio_listener **ret) {
@@ -81,9 +83,12 @@ int mtaio_once(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ct
 /* --- Walks over registrations ------------------------------------------------------------------ */
 
 /* What a registration is to its owner: not a link, and registered here, not merged in. */
-static bool is_own(const struct node *n, const struct listener *l) { return l && l->node == n && !listener_link(l); }
+static bool is_own(const struct node *n, const struct listener *l) {
+    return l && l->node == n && !listener_link(l);
+}
 
-/* The next own registration of the node after lane *lane and index *at, which begin with the node's first lane and 0. */
+/* The next own registration of the node after lane *lane and index *at, which begin with the node's first
+ * lane and 0. */
 static struct listener *next_own(const struct node *n, struct lane **lane, uint32_t *at) {
     for (; *lane; *lane = load_relaxed(&(*lane)->next), *at = 0) {
         while (*at < (*lane)->count) {
@@ -105,9 +110,10 @@ static void *user_ctx(const struct listener *l) {
 
 /* --- Removing ---------------------------------------------------------------------------------- */
 
-/* Of the node's own those with this call and ctx; call NULL: all. From the end of each lane, because removing may close the
- * gaps before it. The node may be gone afterwards, but not its memory. */
-static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, const void *ctx, bool *ret_eager) {
+/* Of the node's own those with this call and ctx; call NULL: all. From the end of each lane, because removing
+ * may close the gaps before it. The node may be gone afterwards, but not its memory. */
+static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, const void *ctx,
+                          bool *ret_eager) {
     size_t removed = 0;
     for (struct lane *lane = load_relaxed(&n->lanes); lane; lane = load_relaxed(&lane->next)) {
         for (uint32_t at = lane->count; at-- > 0;) {
@@ -132,7 +138,8 @@ static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call ca
     } else {
         const struct table *t = load_relaxed(&em->table);
         uint32_t at = 0;
-        for (struct node *n; (n = mtaio__table_next(t, &at));) removed += remove_from(em, n, NULL, NULL, &eager);
+        for (struct node *n; (n = mtaio__table_next(t, &at));)
+            removed += remove_from(em, n, NULL, NULL, &eager);
     }
     mtaio__family_unlock(f);
     mtaio__after_removing(f, eager);
@@ -229,7 +236,8 @@ int mtaio_emitter_reach(const mtaio_emitter *em, const char *name) {
 }
 
 static bool find_handler(void *value, void *ctx) {
-    for (const struct lane *lane = load_relaxed(&((struct node *)value)->lanes); lane; lane = load_relaxed(&lane->next))
+    for (const struct lane *lane = load_relaxed(&((struct node *)value)->lanes); lane;
+         lane = load_relaxed(&lane->next))
         for (uint32_t i = 0; i < lane->count; i++)
             if (lane_entries(lane)[i] && lane->rank != RANK_MONITOR) *(bool *)ctx = true;
     return !*(bool *)ctx;
@@ -323,8 +331,8 @@ static void notes_fini(struct notes *s) {
     mtaio__free(s->text, s->room);
 }
 
-int mtaio_emitter_each_name(const mtaio_emitter *em, int (*visit)(const char *pattern, size_t count, void *ctx),
-                            void *ctx) {
+int mtaio_emitter_each_name(const mtaio_emitter *em,
+                            int (*visit)(const char *pattern, size_t count, void *ctx), void *ctx) {
     if (!em || !visit) return MTAIO_EINVAL;
     struct notes s = {0};
     int r = take_notes(em, NULL, false, &s);

@@ -140,7 +140,8 @@ void mtaio__rest_pop(struct resting *rest) {
 
 /* --- Scanning ---------------------------------------------------------------------------------- */
 
-/* Are the calling thread's record and unused ones all there are? `limit` bounds the look. Needs a fence before. */
+/* Are the calling thread's record and unused ones all there are? `limit` bounds the look. Needs a fence
+ * before. */
 static bool is_alone(unsigned limit) {
     const struct thread *self = os_self();
     for (const struct thread *t = load_acquire(&threads); t; t = t->next) {
@@ -153,7 +154,8 @@ static bool is_alone(unsigned limit) {
 bool mtaio__reclaim_is_idle(void) {
     const struct thread *self = os_self();
     if (self && self->depth > 0) return false;
-    /* A thread that takes a record after this fence sees what was unlinked before it: its cas is a fence too. */
+    /* A thread that takes a record after this fence sees what was unlinked before it: its cas is a fence too.
+     */
     fence_full();
     return is_alone(8) && !load_acquire(&resting_first);
 }
@@ -185,7 +187,8 @@ void mtaio__scan(const struct reclaimer *of, bool ask, struct scan *ret) {
     }
     if (load_acquire(&resting_first)) {
         os_lock(&resting_lock);
-        for (struct resting *r = load_relaxed(&resting_first); r; r = r->next) scan_pin(ret, of, &r->pin, ask);
+        for (struct resting *r = load_relaxed(&resting_first); r; r = r->next)
+            scan_pin(ret, of, &r->pin, ask);
         os_unlock(&resting_lock);
     }
     ret->clock = load_acquire(&of->clock);
@@ -210,7 +213,8 @@ struct retired *mtaio__retired_split(struct retired **list, const struct scan *s
     struct retired *freed = NULL, *kept = NULL, *next;
     for (struct retired *r = *list; r; r = next) {
         next = r->next;
-        struct retired **to = mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;
+        struct retired **to =
+            mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;
         r->next = *to;
         *to = r;
     }
@@ -228,7 +232,8 @@ static bool is_own(const struct thread *self, const struct pin *p) {
 }
 
 static bool is_calling(const struct pin *p, const void *listener) {
-    return load_acquire(&p->of) && load_acquire(&p->running) == listener; /* pair with pin_clear and the walk */
+    return load_acquire(&p->of) &&
+           load_acquire(&p->running) == listener; /* pair with pin_clear and the walk */
 }
 
 static bool is_running_elsewhere(const void *listener) {
@@ -296,7 +301,8 @@ void mtaio__reclaim_forget(struct reclaimer *r) {
     if (removed) r->drop(r);
 }
 
-/* Sweeps each owner that is on the list now, once; one that still keeps something puts itself back at the end. */
+/* Sweeps each owner that is on the list now, once; one that still keeps something puts itself back at the
+ * end. */
 static void sweep_pending(void) {
     os_lock(&pending_lock);
     for (size_t n = pending_count; n > 0 && pending_first; n--) {

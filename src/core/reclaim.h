@@ -1,19 +1,20 @@
 /* reclaim.h - when memory that readers may still be in can be freed.
  *
- * Readers (emissions) take no lock and write no shared line. Everything a reader can reach belongs to one owner (an
- * emitter, a channel), whose struct reclaimer has a clock: the number of registrations and removals so far. A reader
- * publishes in a slot of its own thread, the pin, which owner it is in and at which clock. An object is born at one
- * clock value and retired, after it was unlinked, at another; it may be freed when no pin of its owner lies between
- * the two. So a reader that rests for hours holds back only what it can reach: neither younger objects nor other
- * owners'. (The rule is that of hazard eras, Ramalhete and Correia 2017, with a clock per owner.)
+ * Readers (emissions) take no lock and write no shared line. Everything a reader can reach belongs to one
+ * owner (an emitter, a channel), whose struct reclaimer has a clock: the number of registrations and removals
+ * so far. A reader publishes in a slot of its own thread, the pin, which owner it is in and at which clock.
+ * An object is born at one clock value and retired, after it was unlinked, at another; it may be freed when
+ * no pin of its owner lies between the two. So a reader that rests for hours holds back only what it can
+ * reach: neither younger objects nor other owners'. (The rule is that of hazard eras, Ramalhete and Correia
+ * 2017, with a clock per owner.)
  *
- * A pin is [lower, upper]. lower is the clock read at the start: the emission works on what was registered then. While
- * the reader looks things up it may come upon younger ones, so upper is PIN_WIDE; then it is narrowed to the clock of
- * that moment, for nothing younger is needed.
+ * A pin is [lower, upper]. lower is the clock read at the start: the emission works on what was registered
+ * then. While the reader looks things up it may come upon younger ones, so upper is PIN_WIDE; then it is
+ * narrowed to the clock of that moment, for nothing younger is needed.
  *
- * Writers hold the owner's lock. To publish: tick the clock, then store (release). To remove: unlink, then retire,
- * then tick. The store of a pin and the loads after it are ordered against unlinking and the scan of pins by
- * os_fence_light / os_fence_heavy. */
+ * Writers hold the owner's lock. To publish: tick the clock, then store (release). To remove: unlink, then
+ * retire, then tick. The store of a pin and the loads after it are ordered against unlinking and the scan of
+ * pins by os_fence_light / os_fence_heavy. */
 #ifndef MTAIO_SRC_RECLAIM_H
 #define MTAIO_SRC_RECLAIM_H
 
@@ -23,8 +24,8 @@
 #define BIRTH_SHIFT 10
 #define CLOCK_MAX ((UINT64_C(1) << (32 + BIRTH_SHIFT)) - 1)
 
-/* In every object that is retired. birth is the clock in units of 2^BIRTH_SHIFT, rounded down; when are its low 32 bits, at the
- * time of retiring. Both err towards keeping. */
+/* In every object that is retired. birth is the clock in units of 2^BIRTH_SHIFT, rounded down; when are its
+ * low 32 bits, at the time of retiring. Both err towards keeping. */
 struct retired {
     struct retired *next;
     uint32_t birth;
@@ -38,12 +39,13 @@ struct block {
 };
 
 struct reclaimer {
-    ATOMIC(uint64_t) clock; /* written under the owner's lock */
-    struct retired *blocks; /* retired struct block; owner's lock */
+    ATOMIC(uint64_t) clock;   /* written under the owner's lock */
+    struct retired *blocks;   /* retired struct block; owner's lock */
     ATOMIC(unsigned) waiting; /* retired objects of any kind not yet freed; owner's lock */
-    ATOMIC(unsigned) enough;  /* so many that they are worth a sweep: twice what the last one left, and some */
+    ATOMIC(unsigned) enough; /* so many that they are worth a sweep: twice what the last one left, and some */
 
-    /* Frees what can be freed. Called without locks, when a pin that was asked has gone, and by mtaio_reclaim. */
+    /* Frees what can be freed. Called without locks, when a pin that was asked has gone, and by
+     * mtaio_reclaim. */
     void (*sweep)(struct reclaimer *r);
     struct reclaimer *next_pending, *prev_pending; /* owners that keep something; pending_lock */
     ATOMIC(bool) pending;                          /* ... it is one of them; read without the lock too */
@@ -79,7 +81,8 @@ struct pin {
     ATOMIC(const struct reclaimer *) of; /* NULL: free; stored last, cleared first */
     ATOMIC(uint64_t) lower;
     ATOMIC(uint64_t) upper;
-    ATOMIC(void *) running; /* while not free: the listener called last; perhaps still, its context is in use */
+    ATOMIC(void *)
+        running; /* while not free: the listener called last; perhaps still, its context is in use */
     ATOMIC(uint32_t) asked; /* somebody waits for this pin to go: sweep the pending owners */
 };
 
@@ -89,17 +92,17 @@ struct pin {
  * library. */
 struct thread {
     struct pin pins[PINS_OWN];
-    struct pin *more;          /* MTAIO_DEPTH_MAX - PINS_OWN others, made when first needed */
-    unsigned depth;            /* nested walks on this thread, and the next one's pin; private */
-    ATOMIC(bool) has_more;     /* they are there */
+    struct pin *more;      /* MTAIO_DEPTH_MAX - PINS_OWN others, made when first needed */
+    unsigned depth;        /* nested walks on this thread, and the next one's pin; private */
+    ATOMIC(bool) has_more; /* they are there */
     ATOMIC(uint32_t) taken;
-    struct serving *serving; /* emissions this thread runs for others; private */
+    struct serving *serving;    /* emissions this thread runs for others; private */
     struct emission *postponed; /* to be driven on once this thread is less deep; private */
-    struct thread *next;     /* fixed once published */
+    struct thread *next;        /* fixed once published */
 };
 
-/* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that waits
- * for this one. On the stack of the function that runs it. */
+/* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that
+ * waits for this one. On the stack of the function that runs it. */
 struct serving {
     const struct pin *pin;
     struct serving *next;
@@ -113,8 +116,8 @@ static inline struct thread *thread_here(void) {
     return likely(t != NULL) ? t : mtaio__thread_register();
 }
 
-/* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan. fenced: light
- * fences are full ones. */
+/* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan.
+ * fenced: light fences are full ones. */
 static inline uint64_t pin_set_as(struct pin *p, const struct reclaimer *of, bool fenced) {
     uint64_t now = load_acquire(&of->clock); /* pairs with reclaim_tick */
     store_release(&p->lower, now);
@@ -180,13 +183,14 @@ struct scan {
     } pins[SCAN_MAX];
 };
 
-/* Copies the pins of the owner, after a heavy fence; with ask, leaves word in each that it stands in the way. */
+/* Copies the pins of the owner, after a heavy fence; with ask, leaves word in each that it stands in the way.
+ */
 void mtaio__scan(const struct reclaimer *of, bool ask, struct scan *ret);
 bool mtaio__scan_holds(const struct scan *s, uint64_t birth, uint32_t when);
 bool mtaio__scan_runs(const struct scan *s, const void *listener);
 
-/* Is nobody but perhaps the calling thread, outside of every emission, there? Then what is unlinked can be freed at
- * once. A cheap look: false may be wrong. */
+/* Is nobody but perhaps the calling thread, outside of every emission, there? Then what is unlinked can be
+ * freed at once. A cheap look: false may be wrong. */
 bool mtaio__reclaim_is_idle(void);
 
 /* Waits until no pin but the calling thread's own (and those it serves) runs the listener. */

@@ -1,7 +1,8 @@
-/* register.c - putting handlers in, taking them out, and keeping the merged lanes right. All under the family's lock.
+/* register.c - putting handlers in, taking them out, and keeping the merged lanes right. All under the
+ * family's lock.
  *
- * A derived emitter that listens to a pattern has one link under the same pattern in its source; so a source knows for each
- * name whether anybody behind it listens, however long the chain. */
+ * A derived emitter that listens to a pattern has one link under the same pattern in its source; so a source
+ * knows for each name whether anybody behind it listens, however long the chain. */
 #include "base/hash.h"
 #include "base/memory.h"
 #include "core/emitter.h"
@@ -183,7 +184,8 @@ int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, 
     struct node *n = NULL;
     size_t too_many = 0;
     os_lock(&f->lock);
-    int r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : prepare(em, pattern, listener_rank(l), &n);
+    int r =
+        load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : prepare(em, pattern, listener_rank(l), &n);
     if (r == 0) {
         if (handle) {
             *handle = (mtaio_listener){.refs = 1, .family = f, .em = em, .listener = l, .was = l};
@@ -231,8 +233,8 @@ static void unkeep_source(mtaio_emitter *em) {
     drop_later(em->source);
 }
 
-/* Off the books: nobody will call it any more. A link stays callable for the emissions that have it in view: the derived
- * emitter knows best who is left there. */
+/* Off the books: nobody will call it any more. A link stays callable for the emissions that have it in view:
+ * the derived emitter knows best who is left there. */
 static void retire_listener(mtaio_emitter *em, struct listener *l) {
     struct family *f = em->family;
     struct listener_more *m = listener_more(l);
@@ -257,8 +259,10 @@ static void retire_listener(mtaio_emitter *em, struct listener *l) {
 /* Another link of the same derived emitter that matches the name takes the place of one that goes. */
 static struct listener *other_link(const mtaio_emitter *derived, const struct node *n) {
     uint32_t at = 0;
-    for (struct node *theirs; derived->links_up > 0 && (theirs = mtaio__table_next(load_relaxed(&derived->table), &at));)
-        if (*node_link(theirs) && mtaio__pattern_matches(node_name(theirs), node_name(n))) return *node_link(theirs);
+    for (struct node *theirs;
+         derived->links_up > 0 && (theirs = mtaio__table_next(load_relaxed(&derived->table), &at));)
+        if (*node_link(theirs) && mtaio__pattern_matches(node_name(theirs), node_name(n)))
+            return *node_link(theirs);
     return NULL;
 }
 
@@ -300,14 +304,19 @@ static void retire_own(mtaio_emitter *em, struct node *n) {
 static void orphan(mtaio_emitter *derived) {
     uint32_t at = 0;
     for (struct node *n; (n = mtaio__table_next(load_relaxed(&derived->table), &at));) {
-        if (*node_link(n)) retire_listener(derived->source, *node_link(n));
+        struct listener *link = *node_link(n);
+        if (!link) continue;
+        store_release(&link->call,
+                      NULL); /* unlike one that is only not needed: emissions under way do not come through */
+        retire_listener(derived->source, link);
         *node_link(n) = NULL;
     }
     derived->links_up = 0;
     unkeep_source(derived);
     derived->source = NULL;
     let_go(derived);
-    /* Only its users keep it now, not what is derived from it: nothing comes through any more but what they emit. */
+    /* Only its users keep it now, not what is derived from it: nothing comes through any more but what they
+     * emit. */
     for (mtaio_emitter *d = derived->first_derived; d; d = d->next_derived) unkeep_source(d);
 }
 

@@ -42,6 +42,15 @@ int mtaio__suppress_take(mtaio_emitter *em, const mtaio_event *event) {
     return r < 0 ? r : s != NULL;
 }
 
+static void link_locked(mtaio_suppression *s) {
+    mtaio_suppression **end = &s->em->suppressed;
+    while (*end) end = &(*end)->next;
+    *end = s;
+    s->next = NULL;
+    s->ended = false;
+    atomic_or(&s->em->unusual, EM_SUPPRESSED);
+}
+
 int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppression **ret) {
     if (!em || !ret) return MTAIO_EINVAL;
     int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
@@ -55,10 +64,8 @@ int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppres
     os_lock(&em->family->lock);
     r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : 0;
     if (r == 0) {
-        mtaio_suppression **end = &em->suppressed;
-        while (*end) end = &(*end)->next;
-        *end = s;
-        atomic_or(&em->unusual, EM_SUPPRESSED);
+        s->em = mtaio_emitter_ref(em);
+        link_locked(s);
     }
     os_unlock(&em->family->lock);
     if (r < 0) {
@@ -66,7 +73,6 @@ int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppres
         mtaio__free(s, sizeof *s);
         return r;
     }
-    s->em = mtaio_emitter_ref(em);
     *ret = s;
     return 0;
 }
@@ -133,14 +139,15 @@ static int replay_list(mtaio_emitter *em, struct event_list *held, size_t *repla
     return result;
 }
 
-/* What could not be replayed is held again. */
+/* What could not be replayed is held again, unless the emitter has been closed. */
 static void hold_again(mtaio_suppression *s, struct event_list *left, size_t replayed) {
     for (size_t i = 0; i < replayed; i++) mtaio_event_unref(left->list[i]);
     left->count -= replayed;
     memmove(left->list, left->list + replayed, sizeof(mtaio_event *) * left->count);
     os_lock(&s->em->family->lock);
     s->replaying = false;
-    mtaio__event_list_return(&s->held, left);
+    if (s->ended && !(load_relaxed(&s->em->unusual) & EM_CLOSED)) link_locked(s);
+    if (!s->ended) mtaio__event_list_return(&s->held, left);
     os_unlock(&s->em->family->lock);
     mtaio__event_list_fini(left);
 }
@@ -157,8 +164,13 @@ int mtaio_suppression_replay(mtaio_suppression *s) {
         return first;
     }
     mtaio__event_list_fini(&held);
+    size_t before = replayed;
     take_held(s, true, &held);
     int second = replay_list(s->em, &held, &replayed);
+    if (is_undelivered(second)) {
+        hold_again(s, &held, replayed - before);
+        return second;
+    }
     mtaio__event_list_fini(&held);
     return first < 0 ? first : second < 0 ? second : count_result(replayed);
 }

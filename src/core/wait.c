@@ -43,8 +43,9 @@ static void on_end(void *ctx) {
     waiting_unref(w);
 }
 
-int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern, bool (*accept)(const mtaio_event *event, void *ctx),
-                       void *ctx, int64_t timeout_ns, mtaio_event **ret) {
+int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern,
+                       bool (*accept)(const mtaio_event *event, void *ctx), void *ctx, int64_t timeout_ns,
+                       mtaio_event **ret) {
     if (!em || !pattern || !ret) return MTAIO_EINVAL;
     struct waiting *w = mtaio__alloc_zeroed(sizeof *w);
     if (!w) return MTAIO_ENOMEM;
@@ -57,7 +58,8 @@ int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern, bool (*accept)(co
         return r;
     }
     mtaio_listener *listener;
-    r = mtaio_emitter_on(em, pattern, MTAIO_HANDLER(.call = on_event, .destroy = on_end, .ctx = w), &listener);
+    r = mtaio_emitter_on(em, pattern, MTAIO_HANDLER(.call = on_event, .destroy = on_end, .ctx = w),
+                         &listener);
     if (r == 0) {
         bool woken = mtaio__waiter_wait(&w->waiter, os_deadline_ns(timeout_ns));
         if (!woken && !claim(w)) mtaio__waiter_wait(&w->waiter, INT64_MAX); /* it is just arriving */
