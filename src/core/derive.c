@@ -353,10 +353,9 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     mtaio_emitter *em = listener_link(l);
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
-    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN &&
-                 !(event_flow(event) | event->kind) && !load_acquire(&em->unusual) &&
-                 !em->derivation->pattern && em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) &&
-                 load_acquire(&n->lanes);
+    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN && !event_flow(event) &&
+                 !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
+                 em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);
     event->walk->tally->called--;
     return run_short(event, l, em, t);

@@ -193,10 +193,19 @@ static void check_dropped_inside(void) {
 
 /* --- Names -------------------------------------------------------------------------------------- */
 
-/* The node of the name goes with its last handler and its last resolved name. */
+/* The node of the name goes with its last handler and its last resolved name, when the next one is forgotten. */
 static void cancel_and_unresolve(void) {
     cancel();
     s.name = mtaio_name_unref(s.name);
+    mtaio_listener_cancel(s.other);
+}
+static void setup_two_names(void) {
+    scene_one();
+    EXPLORE_CHECK(listen_to("y", &s.b, &s.other) == 0);
+}
+static void check_forgotten(void) {
+    EXPLORE_CHECK(s.a.calls == s.result[1] && s.a.calls <= 1 && mtaio_emit(s.em, "x", NULL) == 0);
+    scene_end_ab();
 }
 static void check_unresolved(void) {
     EXPLORE_CHECK(s.a.calls == s.result[1] && s.a.calls <= 1 && mtaio_emit(s.em, "x", NULL) == 0);
@@ -224,8 +233,30 @@ static void add_name(void) {
     enter();
     EXPLORE_CHECK(listen_to("y", &s.b, NULL) == 0);
 }
+static void add_name_and_cancel(void) { /* which frees what can be */
+    add_name();
+    cancel();
+}
 static void check_grown(void) {
     EXPLORE_CHECK(s.a.calls == 1 && s.result[1] == 1 && mtaio_emit(s.em, "y", NULL) == 1);
+    scene_end_ab();
+}
+static void check_grown_and_cancelled(void) {
+    EXPLORE_CHECK(s.a.calls <= 1 && s.result[1] == s.a.calls && mtaio_emit(s.em, "y", NULL) == 1);
+    scene_end_ab();
+}
+/* The same with a full lane of handlers. */
+static void setup_full_lane(void) {
+    scene_one();
+    for (int i = 0; i < 3; i++) EXPLORE_CHECK(mtaio_on(s.em, "x", count_call, &s.c) == 0);
+}
+static void add_b_and_cancel(void) {
+    add_b();
+    cancel();
+}
+static void check_lane_replaced(void) {
+    EXPLORE_CHECK(s.c.calls == 3 && s.a.calls <= 1 && s.b.calls <= 1 && s.result[1] == 3 + s.a.calls + s.b.calls);
+    EXPLORE_CHECK(mtaio_emit_name(s.name, NULL) == 4);
     scene_end_ab();
 }
 
@@ -309,9 +340,13 @@ static const struct bounded table[] = {
     UP_TO(2, EXPLORE_ALL, "unref-inside-cancel", .setup = setup_drops_inside, TWO(emit_x_by_name, cancel),
         .check = check_dropped_inside),
 
-    ALL("emit-by-name-unresolve", ONE, TWO(emit_x_by_name, cancel_and_unresolve), .check = check_unresolved),
+    ALL("emit-name-forgotten", .setup = setup_two_names, TWO(emit_x_by_name, cancel_and_unresolve),
+        .check = check_forgotten),
     ALL("resolve-cancel", .setup = setup_unresolved, TWO(resolve_and_emit, cancel), .check = check_unresolved),
     ALL("emit-table-replaced", .setup = setup_full_table, TWO(emit_x_by_name, add_name), .check = check_grown),
+    ALL("emit-table-freed", .setup = setup_full_table, TWO(emit_x_by_name, add_name_and_cancel),
+        .check = check_grown_and_cancelled),
+    ALL("emit-lane-freed", .setup = setup_full_lane, TWO(emit_x, add_b_and_cancel), .check = check_lane_replaced),
     ALL("threads-new-to-us", .setup = setup_without_records, TWO(emit_first, cancel_first), .check = check_first),
 
     UP_TO(3, EXPLORE_ALL, "stalled-reader", .setup = setup_stalls, TWO(emit_x, change_and_tell), .check = check_stalled),

@@ -87,7 +87,7 @@ GATES = {
 FAULTS = [
     ('what a reader still sees is freed', 'core/reclaim.c',
      [('mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;', '&freed;\n        (void)s;')],
-     'explore', ['emit-by-name-unresolve'], 'use after free'),
+     'explore', ['emit-lane-freed'], 'use after free'),
     ('a name is published by a relaxed store', 'core/table.c',
      [('store_release(&b->node[i], n);', 'store_relaxed(&b->node[i], n);')],
      'tsan', [], 'data race'),

@@ -367,7 +367,10 @@ static int op_cancel(int slot, int how) {
         return 0;
     if (how % 4 == 1)
         return mtaio_listener_is_active(real.listener[n]);
-    return how % 4 == 2 ? mtaio_listener_cancel(real.listener[n]) : mtaio_listener_cancel_wait(real.listener[n]);
+    bool rests = false; /* then waiting might be for ever: nobody would complete it */
+    for (int i = 0; i < SLOTS; i++)
+        rests |= s->slot[DEFERRAL][i] != HANDLE;
+    return how % 4 == 2 || rests ? mtaio_listener_cancel(real.listener[n]) : mtaio_listener_cancel_wait(real.listener[n]);
 }
 
 /* How many there are, and how many an emission would call. */
