@@ -82,13 +82,18 @@ static void tell_after(struct inner *in) {
     mtaio__hooks_after(&in->hooks, in->walk.event, &report, os_now_ns() - in->began_ns);
 }
 
+static bool is_map(const struct listener *link) {
+    const mtaio_emitter *em = listener_link(link); /* NULL: a pipe */
+    return em && em->derivation->kind == MAP;
+}
+
 /* After its walk, or without one: everything as it was before. */
 static void inner_end(struct inner *in) {
     mtaio_event *event = in->walk.event;
     if (in->walk.rest.hooks) tell_after(in);
     mtaio__plan_fini(&in->plan);
     if (event) event->walk = event == in->shown ? in->walk.rest.outer : NULL;
-    if (event == &in->view && !in->has_mapped && event_flow(event) & EVENT_STOPPED)
+    if (event == &in->view && !is_map(in->link) && event_flow(event) & EVENT_STOPPED)
         mtaio_event_set_propagate(in->shown, false);
     if (in->has_mapped) mtaio__event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);

@@ -193,7 +193,7 @@ int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
     uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
     const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
     struct node *n = table ? mtaio__table_find(table, name, target.length, target.hash) : NULL;
-    if (likely(n != NULL) && likely(!(n->flags & (NODE_PATTERN | NODE_ERROR)))) {
+    if (likely(n != NULL) && likely(!(n->flags & NODE_ERROR))) {
         int r = emit_short(em, t, pin, now, n, data);
         return likely(r != LONG_WAY) ? r : emit_long(em, &target, data);
     }

@@ -155,6 +155,7 @@ static void emitter_free(mtaio_emitter *em) {
     mtaio__derivation_free(em->derivation);
     mtaio__topics_fini(&em->patterns);
     mtaio__block_free(em->table ? &em->table->block : NULL);
+    mtaio__block_free(em->pattern_table ? &em->pattern_table->block : NULL);
     mtaio__free_string(em->name);
     mtaio__free(em, sizeof *em);
     if (atomic_sub(&f->members, 1) == 1 && f->destroy) f->destroy(f->ctx);

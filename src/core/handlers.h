@@ -167,8 +167,9 @@ enum { EM_CLOSED = 1, EM_HOOKED = 2, EM_SUPPRESSED = 4, EM_FENCED = 8 /* light f
 
 struct mtaio_emitter {
     struct family *family;
-    ATOMIC(struct table *) table;
-    topics patterns; /* pattern -> node */
+    ATOMIC(struct table *) table; /* the names */
+    struct table *pattern_table;  /* the patterns, by their text; family's lock */
+    topics patterns;              /* pattern -> node */
     ATOMIC(unsigned) unusual;
     ATOMIC(struct node *) hooks; /* a node without a name: its handlers are hooks */
     ATOMIC(uint32_t) refs;
@@ -194,6 +195,20 @@ struct mtaio_emitter {
     char *name;
     struct retired retired;
 };
+
+/* All nodes of an emitter, names first. *walk begins as NODES_OF(em), and is not upset by removing. Family's
+ * lock. */
+struct nodes {
+    const struct table *table, *then;
+    uint32_t at;
+};
+#define NODES_OF(em) ((struct nodes){.table = load_relaxed(&(em)->table), .then = (em)->pattern_table})
+static inline struct node *nodes_next(struct nodes *walk) {
+    struct node *n = mtaio__table_next(walk->table, &walk->at);
+    if (n || !walk->then) return n;
+    *walk = (struct nodes){.table = walk->then};
+    return mtaio__table_next(walk->table, &walk->at);
+}
 
 /* A link stands in the source's lanes for a derived emitter that listens to the same pattern. */
 static inline mtaio_emitter *listener_link(const struct listener *l) {

@@ -136,10 +136,8 @@ static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call ca
         struct node *n = mtaio__node_find_locked(em, pattern);
         if (n) removed = remove_from(em, n, call, ctx, &eager);
     } else {
-        const struct table *t = load_relaxed(&em->table);
-        uint32_t at = 0;
-        for (struct node *n; (n = mtaio__table_next(t, &at));)
-            removed += remove_from(em, n, NULL, NULL, &eager);
+        struct nodes nodes = NODES_OF(em);
+        for (struct node *n; (n = nodes_next(&nodes));) removed += remove_from(em, n, NULL, NULL, &eager);
     }
     mtaio__family_unlock(f);
     mtaio__after_removing(f, eager);
@@ -316,9 +314,8 @@ static int take_notes(const mtaio_emitter *em, const char *pattern, bool listene
         const struct node *n = mtaio__node_find_locked(em, pattern);
         if (n) r = note_node(s, n, listeners);
     } else {
-        uint32_t at = 0;
-        for (struct node *n; r == 0 && (n = mtaio__table_next(load_relaxed(&em->table), &at));)
-            r = note_node(s, n, listeners);
+        struct nodes nodes = NODES_OF(em);
+        for (struct node *n; r == 0 && (n = nodes_next(&nodes));) r = note_node(s, n, listeners);
     }
     os_unlock(&em->family->lock);
     for (size_t i = 0; i < s->count; i++) s->list[i].info.pattern = s->text + s->list[i].pattern_at;

@@ -16,9 +16,13 @@ static bool is_needed(const struct node *n) { return n->handlers || n->links || 
 
 /* --- Nodes ------------------------------------------------------------------------------------- */
 
+static ATOMIC(struct table *) *table_of(mtaio_emitter *em, bool pattern) {
+    return pattern ? &em->pattern_table : &em->table;
+}
+
 struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *pattern) {
     size_t length = strlen(pattern);
-    const struct table *t = load_relaxed(&em->table);
+    const struct table *t = strchr(pattern, '*') ? em->pattern_table : load_relaxed(&em->table);
     return t ? mtaio__table_find(t, pattern, length, mtaio__hash(pattern, length)) : NULL;
 }
 
@@ -37,7 +41,7 @@ static int fill_from_patterns(mtaio_emitter *em, struct node *n) {
 
 static void remove_node(mtaio_emitter *em, struct node *n) {
     struct reclaimer *r = &em->family->reclaimer;
-    mtaio__table_remove(&em->table, n, mtaio__hash(node_name(n), n->length), r);
+    mtaio__table_remove(table_of(em, n->flags & NODE_PATTERN), n, mtaio__hash(node_name(n), n->length), r);
     if (n->flags & NODE_PATTERN) mtaio__topics_remove(&em->patterns, node_name(n));
     mtaio__node_retire(em->family, n);
     reclaim_tick(r);
@@ -54,7 +58,8 @@ int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct nod
     size_t length = strlen(pattern);
     unsigned flags = (strchr(pattern, '*') ? NODE_PATTERN : 0u) | (em->derivation ? NODE_DERIVED : 0u) |
                      (strcmp(pattern, "error") == 0 ? NODE_ERROR : 0u);
-    int r = mtaio__table_reserve(&em->table, clock);
+    ATOMIC(struct table *) *table = table_of(em, flags & NODE_PATTERN);
+    int r = mtaio__table_reserve(table, clock);
     if (r < 0) return r;
     reclaim_tick(clock);
     n = mtaio__node_new(clock, pattern, length, flags);
@@ -71,7 +76,7 @@ int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct nod
         mtaio__node_free(n);
         return r;
     }
-    mtaio__table_insert(load_relaxed(&em->table), n, mtaio__hash(pattern, length));
+    mtaio__table_insert(load_relaxed(table), n, mtaio__hash(pattern, length));
     *ret = n;
     return 0;
 }
@@ -88,7 +93,7 @@ void mtaio__node_release_locked(mtaio_emitter *em, struct node *n) {
     if (!n->handlers && !n->links) unlink_from_source(em, n);
     if (is_needed(n)) return;
     struct node *old = em->idle;
-    const struct table *t = load_relaxed(&em->table);
+    const struct table *t = load_relaxed(table_of(em, n->flags & NODE_PATTERN));
     bool keep = t->mask < IDLE_MASK && !(load_relaxed(&em->unusual) & EM_CLOSED);
     em->idle = keep ? n : NULL;
     if (!keep) remove_node(em, n);
@@ -101,7 +106,7 @@ void mtaio__node_release_locked(mtaio_emitter *em, struct node *n) {
 static struct node *next_matching(const mtaio_emitter *em, const struct node *pattern, uint32_t *at) {
     if (!(pattern->flags & NODE_PATTERN)) return NULL;
     for (struct node *n; (n = mtaio__table_next(load_relaxed(&em->table), at));)
-        if (!(n->flags & NODE_PATTERN) && mtaio__pattern_matches(node_name(pattern), node_name(n))) return n;
+        if (mtaio__pattern_matches(node_name(pattern), node_name(n))) return n;
     return NULL;
 }
 
@@ -258,9 +263,8 @@ static void retire_listener(mtaio_emitter *em, struct listener *l) {
 
 /* Another link of the same derived emitter that matches the name takes the place of one that goes. */
 static struct listener *other_link(const mtaio_emitter *derived, const struct node *n) {
-    uint32_t at = 0;
-    for (struct node *theirs;
-         derived->links_up > 0 && (theirs = mtaio__table_next(load_relaxed(&derived->table), &at));)
+    struct nodes nodes = NODES_OF(derived);
+    for (struct node *theirs; derived->links_up > 0 && (theirs = nodes_next(&nodes));)
         if (*node_link(theirs) && mtaio__pattern_matches(node_name(theirs), node_name(n)))
             return *node_link(theirs);
     return NULL;
@@ -302,8 +306,8 @@ static void retire_own(mtaio_emitter *em, struct node *n) {
 
 /* A derived emitter loses its source, and its links go with that. */
 static void orphan(mtaio_emitter *derived) {
-    uint32_t at = 0;
-    for (struct node *n; (n = mtaio__table_next(load_relaxed(&derived->table), &at));) {
+    struct nodes nodes = NODES_OF(derived);
+    for (struct node *n; (n = nodes_next(&nodes));) {
         struct listener *link = *node_link(n);
         if (!link) continue;
         store_release(&link->call,
@@ -322,8 +326,8 @@ static void orphan(mtaio_emitter *derived) {
 
 static void leave_source(mtaio_emitter *em) {
     if (!em->source) return;
-    uint32_t at = 0;
-    for (struct node *n; (n = mtaio__table_next(load_relaxed(&em->table), &at));) unlink_from_source(em, n);
+    struct nodes nodes = NODES_OF(em);
+    for (struct node *n; (n = nodes_next(&nodes));) unlink_from_source(em, n);
     if (em->next_derived) em->next_derived->prev_derived = em->prev_derived;
     if (em->prev_derived)
         em->prev_derived->next_derived = em->next_derived;
@@ -335,21 +339,21 @@ static void leave_source(mtaio_emitter *em) {
 
 void mtaio__unregister_all_locked(mtaio_emitter *em) {
     struct family *f = em->family;
-    const struct table *t = load_relaxed(&em->table);
+    const struct nodes all = NODES_OF(em);
+    struct nodes nodes = all;
     leave_source(em);
     for (mtaio_emitter *d; (d = em->first_derived); d->next_derived = d->prev_derived = NULL) {
         em->first_derived = d->next_derived;
         orphan(d);
     }
-    uint32_t at = 0;
-    for (struct node *n; (n = mtaio__table_next(t, &at));) retire_own(em, n);
+    for (struct node *n; (n = nodes_next(&nodes));) retire_own(em, n);
     struct node *hooks = load_relaxed(&em->hooks);
     if (hooks) {
         retire_own(em, hooks);
         mtaio__node_clear(f, hooks);
     }
-    at = 0;
-    for (struct node *n; (n = mtaio__table_next(t, &at));) {
+    nodes = all;
+    for (struct node *n; (n = nodes_next(&nodes));) {
         mtaio__node_clear(f, n);
         if (!is_needed(n)) remove_node(em, n);
     }

@@ -30,9 +30,10 @@ struct node *mtaio__table_find(const struct table *t, const char *name, size_t l
     uint32_t tag = tag_of(hash), at = (uint32_t)hash;
     for (uint32_t tries = 0; tries <= t->mask; tries++, at++) {
         const struct bucket *b = &t->buckets[at & t->mask];
-        for (int i = 0; i < SLOTS; i++) {
-            if (load_relaxed(&b->tag[i]) != tag) continue;
-            struct node *n = load_acquire(&b->node[i]); /* pairs with table_insert */
+        unsigned equal = 0; /* a bit for each slot: which it is cannot be predicted, so no branch asks */
+        for (int i = 0; i < SLOTS; i++) equal |= (unsigned)(load_relaxed(&b->tag[i]) == tag) << i;
+        for (; equal; equal &= equal - 1) {
+            struct node *n = load_acquire(&b->node[__builtin_ctz(equal)]); /* pairs with table_insert */
             if (n && n->length == length && is_same(node_name(n), name, length)) return n;
         }
         if (likely(!load_relaxed(&b->passed))) return NULL; /* ordered by what tells the reader of the node */

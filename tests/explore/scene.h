@@ -1,8 +1,8 @@
-/* scene.h - what the scenarios over the core share: one emitter, handlers that notice every misuse, threads that the
- * library knows already.
+/* scene.h - what the scenarios over the core share: one emitter, handlers that notice every misuse, threads
+ * that the library knows already.
  *
- * Each handler's context is a block that its destroy frees: the explorer then finds every call that uses a context
- * after its end, and every context that is left. */
+ * Each handler's context is a block that its destroy frees: the explorer then finds every call that uses a
+ * context after its end, and every context that is left. */
 #ifndef MTAIO_EXPLORE_SCENE_H
 #define MTAIO_EXPLORE_SCENE_H
 
@@ -61,11 +61,11 @@ static inline struct context *context_new(struct subject *of) {
     return c;
 }
 
-static inline int listen_as(mtaio_emitter *em, const char *pattern, struct subject *of, mtaio_call call, unsigned flags,
-                            mtaio_listener **ret) {
-    return mtaio_emitter_on(
-        em, pattern,
-        MTAIO_HANDLER(.call = call, .destroy = subject_destroy, .ctx = context_new(of), .flags = flags), ret);
+static inline int listen_as(mtaio_emitter *em, const char *pattern, struct subject *of, mtaio_call call,
+                            unsigned flags, mtaio_listener **ret) {
+    mtaio_handler h = {.size = sizeof h, .call = call, .destroy = subject_destroy, .ctx = context_new(of)};
+    h.flags = flags;
+    return mtaio_emitter_on(em, pattern, &h, ret);
 }
 static inline int listen_to(const char *pattern, struct subject *of, mtaio_listener **ret) {
     return listen_as(s.em, pattern, of, subject_call, 0, ret);
@@ -139,8 +139,10 @@ struct bounded {
     struct explore_scenario scenario;
     int deeper;
 };
-#define ALL(called, ...) {{.name = called, .preemptions = EXPLORE_ALL, __VA_ARGS__}, EXPLORE_ALL}
-#define UP_TO(most, deeper, called, ...) {{.name = called, .preemptions = most, .stores = 1, __VA_ARGS__}, deeper}
+#define ALL(called, ...)                                                                                     \
+    { {.name = called, .preemptions = EXPLORE_ALL, __VA_ARGS__}, EXPLORE_ALL }
+#define UP_TO(most, deeper, called, ...)                                                                     \
+    { {.name = called, .preemptions = most, .stores = 1, __VA_ARGS__}, deeper }
 
 static inline int scene_main(const struct bounded *table, size_t count, int argc, char **argv) {
     struct explore_scenario *scenarios = calloc(count, sizeof *scenarios);

@@ -1,5 +1,5 @@
-/* handlers.c - handlers are added and removed on one thread while another emits, with plain malloc: for sanitizers that look
- * at every access (MemorySanitizer, ThreadSanitizer). Exits with 0 where all is well. */
+/* handlers.c - handlers are added and removed on one thread while another emits, with plain malloc: for
+ * sanitizers that look at every access (MemorySanitizer, ThreadSanitizer). Exits with 0 where all is well. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,8 +17,8 @@ static int bump(mtaio_event *event, void *ctx) {
     return ctx ? 0 : -1;
 }
 
-/* More handlers under one name than fit into its first lane; then none, and the name is forgotten as soon as the next
- * one has been. */
+/* More handlers under one name than fit into its first lane; then none, and the name is forgotten as soon as
+ * the next one has been. */
 static int change(mtaio_emitter *em, const char *name) {
     int ctx[HANDLERS], removed = 0;
     for (int i = 0; i < HANDLERS; i++)

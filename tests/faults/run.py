@@ -1,9 +1,9 @@
-"""Tests of the tests: eight faults, each put into a copy of one source, must be found by the gate that is there for it.
+"""Tests of the tests: eight faults, each put into a copy of one source, must be found by the gate for them.
 Usage: run.py ROOT BUILD_DIRECTORY
 
-A fault is a replacement of text that must occur exactly once in the source: where it does not any more, the fault
-has to be written anew. A gate must be content with the true source, and complain of the faulty one for the right
-reason. Nothing of it is in the sources or in what is installed."""
+A fault is a replacement of text that must occur exactly once in the source: where it does not any more, the
+fault has to be written anew. A gate must be content with the true source, and complain of the faulty one for
+the right reason. Nothing of it is in the sources or in what is installed."""
 import os
 import re
 import subprocess
@@ -16,49 +16,46 @@ from tap import Tap, run  # noqa: E402
 
 INCLUDES = [f'-I{ROOT / d}' for d in ('include', 'src', 'tests/explore', 'tests/unit')]
 BASE = ['-std=c17', '-g', '-pthread', *INCLUDES]
-# ThreadSanitizer of these compilers gives up where the kernel moves memory by more than 28 bits.
-STILL = ['setarch', '-R']
+
+
+def still():
+    """The sanitizers of these compilers give up where the kernel moves memory by more than 28 bits."""
+    try:
+        return ['setarch', '-R'] if int(Path('/proc/sys/vm/mmap_rnd_bits').read_text()) > 28 else []
+    except (OSError, ValueError):
+        return []
 
 
 class Gate:
-    """A way to build the library with a test program."""
+    """A way to build the library (with flags) and a test program (extra: sources and their flags)."""
 
-    def __init__(self, name, compiler, flags, test_flags, tests, link=(), os_sources='src/os/os_linux.c', wrapper=()):
-        self.name, self.compiler, self.flags, self.test_flags = name, compiler, flags, test_flags
-        self.tests, self.link, self.wrapper = tests, list(link), list(wrapper)
-        self.os_sources = os_sources
-        self.objects = None
+    def __init__(self, name, compiler, flags, extra, link=(), wrapper=()):
+        self.name, self.compiler, self.flags, self.extra = name, compiler, flags, extra
+        self.link, self.wrapper = list(link), list(wrapper)
+        self.objects = {}
 
     def compile(self, source, flags, target):
-        return run([self.compiler, *BASE, *flags, '-c', source, '-o', target], timeout=120)[1]
+        command = [self.compiler, *BASE, *flags, '-c', str(source), '-o', str(target)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def prepare(self):
         """Compiles everything once; returns problems."""
         directory = WORK / self.name
         directory.mkdir(parents=True, exist_ok=True)
-        jobs = [(ROOT / s, self.test_flags) for s in self.tests]
-        os_flags = self.test_flags if 'explore' in self.os_sources else [*self.flags, '-D_GNU_SOURCE']
-        jobs += [(s, os_flags) for s in sorted(ROOT.glob(self.os_sources))]
-        library = ['tests/explore/scenarios_core_handlers.c'] if self.name == 'explore' else []
-        jobs += [(s, self.flags) for g in [*library, 'src/base/*.c', 'src/core/*.c'] for s in sorted(ROOT.glob(g))]
-        self.objects, problems, running = {}, [], []
-        for source, flags in jobs:
-            target = directory / f'{source.parent.name}_{source.stem}.o'
-            self.objects[source] = target
-            command = [self.compiler, *BASE, *flags, '-c', str(source), '-o', str(target)]
-            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-            if len(running) == (os.cpu_count() or 1):
-                problems += finish(running.pop(0))
-        for process in running:
-            problems += finish(process)
-        return problems
+        problems, running = [], []
+        for pattern, flags in [*self.extra, ('src/base/*.c', self.flags), ('src/core/*.c', self.flags)]:
+            for source in sorted(ROOT.glob(pattern)):
+                self.objects[source] = directory / f'{source.parent.name}_{source.stem}.o'
+                running.append(self.compile(source, flags, self.objects[source]))
+                if len(running) == (os.cpu_count() or 1):
+                    problems += finish(running.pop(0))
+        return problems + [p for process in running for p in finish(process)]
 
     def build(self, name, replaced=None):
-        """Links the program, with an object in the place of one source's."""
-        objects = [replaced[1] if replaced and source == replaced[0] else o for source, o in self.objects.items()]
+        """Links the program, with other objects for the sources in replaced. Returns it, and problems."""
+        objects = {**self.objects, **(replaced or {})}
         program = WORK / self.name / name
-        sanitizer = [f for f in self.flags if f.startswith('-fsanitize') and not self.name == 'explore']
-        return program, run([self.compiler, '-pthread', *sanitizer, *objects, '-o', program, *self.link])[1]
+        return program, run([self.compiler, '-pthread', *objects.values(), '-o', program, *self.link])[1]
 
     def run(self, program, arguments):
         """Returns the output, and whether it passed."""
@@ -72,21 +69,27 @@ def finish(process):
 
 
 EXPLORE = ['-O1', '-DMTAIO_EXPLORE', '-fno-omit-frame-pointer']
-GATES = {
-    'explore': Gate('explore', 'gcc', [*EXPLORE, '-fsanitize=thread'], EXPLORE,
-                    [], os_sources='tests/explore/*explore*.c'),
-    'sweep': Gate('sweep', 'gcc', [], ['-D_GNU_SOURCE'],
-                  ['tests/unit/support.c', 'tests/unit/test_alloc_sweep.c'], link=['-lcmocka']),
-    'msan': Gate('msan', 'clang-14', ['-O1', '-fsanitize=memory', '-fno-sanitize-recover=all'],
-                 ['-O1', '-fsanitize=memory', '-fno-sanitize-recover=all'], ['tests/faults/handlers.c'], wrapper=STILL),
-    'tsan': Gate('tsan', 'gcc', ['-O1', '-fsanitize=thread'], ['-O1', '-fsanitize=thread'],
-                 ['tests/faults/handlers.c'], wrapper=STILL),
-}
+EXPLORED = [*EXPLORE, '-fsanitize=thread']
+MEMORY = ['-O1', '-fsanitize=memory', '-fno-sanitize-recover=all']
+THREAD = ['-O1', '-fsanitize=thread']
+GNU = '-D_GNU_SOURCE'
+GATES = {gate.name: gate for gate in [
+    Gate('explore', 'gcc', EXPLORED, [('tests/explore/explore*.c', EXPLORE),
+                                      ('tests/explore/os_explore.c', EXPLORE),
+                                      ('tests/explore/scenarios_core_handlers.c', EXPLORED)]),
+    Gate('sweep', 'gcc', [], [('src/os/os_linux.c', [GNU]), ('tests/unit/support.c', [GNU]),
+                              ('tests/unit/test_alloc_sweep.c', [GNU])], ['-lcmocka']),
+    Gate('msan', 'clang-14', MEMORY, [('src/os/os_linux.c', [*MEMORY, GNU]),
+                                      ('tests/faults/handlers.c', MEMORY)], ['-fsanitize=memory'], still()),
+    Gate('tsan', 'gcc', THREAD, [('src/os/os_linux.c', [*THREAD, GNU]),
+                                 ('tests/faults/handlers.c', THREAD)], ['-fsanitize=thread'], still()),
+]}
 
 # What is wrong, the source, the replacements, the gate with its arguments, and what it must say.
 FAULTS = [
     ('what a reader still sees is freed', 'core/reclaim.c',
-     [('mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;', '&freed;\n        (void)s;')],
+     [('mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;',
+       '&freed;\n        (void)s;')],
      'explore', ['emit-lane-freed'], 'use after free'),
     ('a name is published by a relaxed store', 'core/table.c',
      [('store_release(&b->node[i], n);', 'store_relaxed(&b->node[i], n);')],
@@ -132,10 +135,10 @@ def test_fault(number, source, replacements, gate, arguments, reason):
     if problems:
         return problems
     target = copy.with_suffix('.o')
-    problems = gate.compile(copy, [*gate.flags, f'-I{(ROOT / "src" / source).parent}'], target)
+    problems = finish(gate.compile(copy, gate.flags, target))
     if problems:
         return problems
-    program, problems = gate.build(f'fault{number}', (ROOT / 'src' / source, target))
+    program, problems = gate.build(f'fault{number}', {ROOT / 'src' / source: target})
     if problems:
         return problems
     output, passed = gate.run(program, arguments)

@@ -227,6 +227,18 @@ static void m_pipe(struct m_emission *e, int reg) {
         enter(e, m_reg[reg].target, &part, m_clock);
 }
 
+/* A buffer beside others: it keeps silent about when its turn was. */
+static bool is_ambiguous(const struct m_frame *f) {
+    int others = 0, buffers = 0;
+    for (int d = 0; d < m_emitters; d++) {
+        others += m_em[d].source == f->em && m_em[d].kind != BUFFER;
+        buffers += m_em[d].source == f->em && m_em[d].kind == BUFFER;
+    }
+    for (int i = 0; i < m_registrations; i++)
+        others += m_reg[i].there && m_reg[i].em == f->em && m_reg[i].rank == PIPE;
+    return buffers > 1 || (buffers > 0 && others > 0);
+}
+
 /* Of those that are left the one the library chose: true, if there was one. */
 static bool pass_on(struct m_emission *e) {
     struct m_frame *f = &e->frame[e->frames - 1];
@@ -235,6 +247,8 @@ static bool pass_on(struct m_emission *e) {
     bool sure = false;
     if (f->event.stopped)
         return false;
+    if (is_ambiguous(f))
+        longjmp(trace.undecided, 1);
     for (int d = 0; d < m_emitters; d++) {
         if (f->done >> d & 1 || (m_em[d].source != f->em && !(f->linked >> d & 1)))
             continue;
