@@ -67,8 +67,6 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->passed = (struct event_list){0};
     in->has_mapped = false;
     in->gathered = NULL;
-    in->called = outer->tally->called;
-    in->failed = outer->tally->failed;
     in->began_ns = 0;
 }
 
@@ -117,6 +115,8 @@ static int inner_choose(struct inner *in, const struct target *target) {
     if (r < 0) return r;
     if (unlikely(load_acquire(&em->unusual) & EM_HOOKED) && mtaio__hooks_gather(&in->hooks, em, w->pin)) {
         in->began_ns = os_now_ns();
+        in->called = w->tally->called; /* a predicate that failed is the source's failure */
+        in->failed = w->tally->failed;
         w->rest.hooks = &in->hooks;
         mtaio__hooks_before(w->rest.hooks, w->event);
     }

@@ -6,6 +6,7 @@
 
 /* Its list of events is guarded by the family's lock, as is the emitter's list of suppressions. */
 struct mtaio_suppression {
+    ATOMIC(uint32_t) refs; /* the user's, and one for each replay under way: its handlers may drop the user's */
     mtaio_emitter *em; /* a reference */
     char *pattern;     /* NULL: all */
     struct mtaio_suppression *next;
@@ -64,6 +65,7 @@ int mtaio_emitter_suppress(mtaio_emitter *em, const char *pattern, mtaio_suppres
     os_lock(&em->family->lock);
     r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : 0;
     if (r == 0) {
+        s->refs = 1;
         s->em = mtaio_emitter_ref(em);
         link_locked(s);
     }
@@ -153,8 +155,7 @@ static void hold_again(mtaio_suppression *s, struct event_list *left, size_t rep
 }
 
 /* What is emitted while the first list is replayed is still held, and comes second. */
-int mtaio_suppression_replay(mtaio_suppression *s) {
-    if (!s) return MTAIO_EINVAL;
+static int replay(mtaio_suppression *s) {
     struct event_list held;
     size_t replayed = 0;
     if (!take_held(s, false, &held)) return MTAIO_EALREADY;
@@ -175,12 +176,27 @@ int mtaio_suppression_replay(mtaio_suppression *s) {
     return first < 0 ? first : second < 0 ? second : count_result(replayed);
 }
 
-mtaio_suppression *mtaio_suppression_unref(mtaio_suppression *s) {
-    if (!s) return NULL;
-    mtaio_suppression_drop(s);
+static void release(mtaio_suppression *s) {
+    if (atomic_sub(&s->refs, 1) != 1) return;
+    mtaio_suppression_drop(s); /* again where a replay that failed has held something */
+    mtaio__event_list_fini(&s->held);
     mtaio_emitter_unref(s->em);
     mtaio__free_string(s->pattern);
     mtaio__free(s, sizeof *s);
+}
+
+int mtaio_suppression_replay(mtaio_suppression *s) {
+    if (!s) return MTAIO_EINVAL;
+    atomic_add(&s->refs, 1);
+    int r = replay(s);
+    release(s);
+    return r;
+}
+
+mtaio_suppression *mtaio_suppression_unref(mtaio_suppression *s) {
+    if (!s) return NULL;
+    mtaio_suppression_drop(s);
+    release(s);
     return NULL;
 }
 

@@ -325,8 +325,8 @@ static const struct bounded table[] = {
     ALL("emit-hook", .setup = scene_one, TWO(emit_x, add_hook), .check = check_hooked),
     ALL("emit-unhook", .setup = setup_hook, TWO(emit_x, cancel_other), .check = check_unhooked),
 
-    UP_TO(EXPLORE_ALL, EXPLORE_ALL, "nowait-fails-cancel-error", .setup = setup_failing, TWO(emit_nowait, cancel),
-          .check = check_told),
+    UP_TO(EXPLORE_ALL, EXPLORE_ALL, "nowait-fails-cancel-error", .setup = setup_failing,
+          TWO(emit_nowait, cancel), .check = check_told),
 };
 
 int main(int argc, char **argv) { return scene_main(table, sizeof table / sizeof *table, argc, argv); }

@@ -354,16 +354,16 @@ static const struct bounded table[] = {
         .check = check_unresolved),
     ALL("emit-table-replaced", .setup = setup_full_table, TWO(emit_x_by_name, add_name),
         .check = check_grown),
-    UP_TO(2, 4, "emit-table-freed", .setup = setup_full_table, TWO(emit_x_by_name, add_name_and_cancel),
-          .check = check_grown_and_cancelled),
-    UP_TO(2, 4, "emit-lane-freed", .setup = setup_full_lane, TWO(emit_x, add_b_and_cancel),
+    UP_TO(2, EXPLORE_ALL, "emit-table-freed", .setup = setup_full_table,
+          TWO(emit_x_by_name, add_name_and_cancel), .check = check_grown_and_cancelled),
+    UP_TO(2, EXPLORE_ALL, "emit-lane-freed", .setup = setup_full_lane, TWO(emit_x, add_b_and_cancel),
           .check = check_lane_replaced),
     ALL("threads-new-to-us", .setup = setup_without_records, TWO(emit_first, cancel_first),
         .check = check_first),
 
     UP_TO(3, EXPLORE_ALL, "stalled-reader", .setup = setup_stalls, TWO(emit_x, change_and_tell),
           .check = check_stalled),
-    UP_TO(2, 3, "emit-cancel-reclaim", ONE, THREE(emit_x, cancel, reclaim), .check = check_reclaimed),
+    UP_TO(2, 4, "emit-cancel-reclaim", ONE, THREE(emit_x, cancel, reclaim), .check = check_reclaimed),
 };
 
 int main(int argc, char **argv) { return scene_main(table, sizeof table / sizeof *table, argc, argv); }

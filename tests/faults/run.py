@@ -1,5 +1,5 @@
 """Tests of the tests: eight faults, each put into a copy of one source, must be found by the gate for them.
-Usage: run.py ROOT BUILD_DIRECTORY
+Usage: run.py ROOT BUILD_DIRECTORY PROGRAM.c
 
 A fault is a replacement of text that must occur exactly once in the source: where it does not any more, the
 fault has to be written anew. A gate must be content with the true source, and complain of the faulty one for
@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT, WORK = Path(sys.argv[1]), Path(sys.argv[2])
+ROOT, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+PROGRAM = str(Path(sys.argv[3]).resolve().relative_to(ROOT))
 sys.path.insert(0, str(ROOT / 'tests/lint'))
 from tap import Tap, run  # noqa: E402
 
@@ -80,9 +81,9 @@ GATES = {gate.name: gate for gate in [
     Gate('sweep', 'gcc', [], [('src/os/os_linux.c', [GNU]), ('tests/unit/support.c', [GNU]),
                               ('tests/unit/test_alloc_sweep.c', [GNU])], ['-lcmocka']),
     Gate('msan', 'clang-14', MEMORY, [('src/os/os_linux.c', [*MEMORY, GNU]),
-                                      ('tests/faults/handlers.c', MEMORY)], ['-fsanitize=memory'], still()),
+                                      (PROGRAM, MEMORY)], ['-fsanitize=memory'], still()),
     Gate('tsan', 'gcc', THREAD, [('src/os/os_linux.c', [*THREAD, GNU]),
-                                 ('tests/faults/handlers.c', THREAD)], ['-fsanitize=thread'], still()),
+                                 (PROGRAM, THREAD)], ['-fsanitize=thread'], still()),
 ]}
 
 # What is wrong, the source, the replacements, the gate with its arguments, and what it must say.

@@ -28,19 +28,17 @@ static void m_drop_held(int em) {
         }
 }
 
-/* --- Emitting ------------------------------------------------------------------------------------------------------ */
+/* --- Emitting
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* The suppression that takes an event of the name, or HANDLE. */
 static int taker(int em, int name) {
     int replaying = HANDLE;
     for (int i = 0; i < m_suppressions; i++) {
         const struct m_suppression *s = &m_suppression[i];
-        if (s->em != em || s->ended || !admits(s->pattern, name))
-            continue;
-        if (!s->replaying)
-            return i;
-        if (replaying == HANDLE)
-            replaying = i;
+        if (s->em != em || s->ended || !admits(s->pattern, name)) continue;
+        if (!s->replaying) return i;
+        if (replaying == HANDLE) replaying = i;
     }
     return replaying;
 }
@@ -50,8 +48,7 @@ static bool is_error(int name) { return name == 4; }
 static bool is_handled(int em) {
     for (int i = 0; i < m_registrations; i++) {
         const struct m_registration *r = &m_reg[i];
-        if (!r->there || r->rank == HOOK || !admits(r->pattern, 4))
-            continue;
+        if (!r->there || r->rank == HOOK || !admits(r->pattern, 4)) continue;
         if (r->em == em ? r->rank != WATCH : lets_listen(r->em, r->pattern) && stands_behind(r, em))
             return true;
     }
@@ -60,8 +57,7 @@ static bool is_handled(int em) {
 
 /* 1: held back. Else *ret is the emission that begins. */
 static int m_start(int em, const struct m_event *event, bool unheld, bool tells, struct m_emission **ret) {
-    if (m_em[em].closed)
-        return MTAIO_ECLOSED;
+    if (m_em[em].closed) return MTAIO_ECLOSED;
     int holder = event->batch || unheld ? HANDLE : taker(em, event->items.list[0].name);
     if (holder != HANDLE) {
         add_item(&m_suppression[holder].held, event->items.list[0]);
@@ -81,8 +77,7 @@ static struct m_event m_plain(int name, int data) {
 static int m_emit(int em, const struct m_event *event, bool unheld, bool tells) {
     struct m_emission *e;
     int result = 0, r = m_start(em, event, unheld, tells, &e);
-    if (r != 0)
-        return r > 0 ? 0 : r;
+    if (r != 0) return r > 0 ? 0 : r;
     (void)m_drive(e, &result);
     return result;
 }
@@ -90,10 +85,8 @@ static int m_emit(int em, const struct m_event *event, bool unheld, bool tells) 
 static int m_emit_async(int em, const struct m_event *event) {
     struct m_emission *e;
     int r = m_start(em, event, false, false, &e);
-    if (r > 0)
-        saw(DONE, em, 0, 0);
-    if (r != 0)
-        return r > 0 ? 0 : r;
+    if (r > 0) saw(DONE, em, 0, 0);
+    if (r != 0) return r > 0 ? 0 : r;
     e->async = true;
     m_em[em].refs++;
     m_continue(e);
@@ -103,27 +96,24 @@ static int m_emit_async(int em, const struct m_event *event) {
 /* A list as one event. */
 static int m_emit_batch(int em, const struct items *items) {
     struct m_event event = {.items = *items, .batch = true};
-    for (int i = 0; i < items->count; i++)
-        event.unhandled |= is_error(items->list[i].name);
+    for (int i = 0; i < items->count; i++) event.unhandled |= is_error(items->list[i].name);
     event.unhandled = event.unhandled && !is_handled(em);
     return m_emit(em, &event, false, false);
 }
 
 static int m_flush(int em) {
     struct items items = m_em[em].gathered;
-    if (m_em[em].kind != BUFFER)
-        return MTAIO_EINVAL;
-    if (items.count == 0)
-        return m_em[em].closed ? MTAIO_ECLOSED : 0;
+    if (m_em[em].kind != BUFFER) return MTAIO_EINVAL;
+    if (items.count == 0) return m_em[em].closed ? MTAIO_ECLOSED : 0;
     m_em[em].gathered.count = 0;
     return m_emit_batch(em, &items);
 }
 
-/* --- Suppressions -------------------------------------------------------------------------------------------------- */
+/* --- Suppressions
+ * -------------------------------------------------------------------------------------------------- */
 
 static int m_suppress(int em, int pattern) {
-    if (m_em[em].closed)
-        return MTAIO_ECLOSED;
+    if (m_em[em].closed) return MTAIO_ECLOSED;
     m_suppression[m_suppressions++] = (struct m_suppression){.em = em, .pattern = pattern};
     m_em[em].refs++;
     return 0;
@@ -131,8 +121,7 @@ static int m_suppress(int em, int pattern) {
 
 static int m_drop(struct m_suppression *s) {
     int count = s->held.count;
-    if (s->ended)
-        return MTAIO_EALREADY;
+    if (s->ended) return MTAIO_EALREADY;
     s->ended = true;
     s->replaying = false;
     s->held.count = 0;
@@ -144,16 +133,14 @@ static int m_replay_list(int em, const struct items *items) {
     for (int i = 0; i < items->count; i++) {
         struct m_event event = m_plain(items->list[i].name, items->list[i].data);
         int r = m_emit(em, &event, true, false);
-        if (r < 0 && first == 0)
-            first = r;
+        if (r < 0 && first == 0) first = r;
     }
     return first;
 }
 
 static int m_replay(struct m_suppression *s) {
     struct items held = s->held;
-    if (s->ended)
-        return MTAIO_EALREADY;
+    if (s->ended) return MTAIO_EALREADY;
     s->held.count = 0;
     s->replaying = true;
     int count = held.count, first = m_replay_list(s->em, &held);
@@ -166,17 +153,16 @@ static int m_replay(struct m_suppression *s) {
     return first < 0 ? first : second < 0 ? second : count;
 }
 
-/* --- Batches ------------------------------------------------------------------------------------------------------- */
+/* --- Batches
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool is_over(int batch) {
-    while (batch >= 0 && !m_batch[batch].ended)
-        batch = m_batch[batch].outer;
+    while (batch >= 0 && !m_batch[batch].ended) batch = m_batch[batch].outer;
     return batch >= 0;
 }
 
 static int m_batch_new(int em, int outer) {
-    if (m_em[em].closed || is_over(outer))
-        return MTAIO_ECLOSED;
+    if (m_em[em].closed || is_over(outer)) return MTAIO_ECLOSED;
     m_batch[m_batches++] = (struct m_batch){.em = em, .outer = outer, .refs = 1};
     m_em[em].refs++;
     if (outer >= 0) {
@@ -188,10 +174,8 @@ static int m_batch_new(int em, int outer) {
 
 static int m_batch_emit(int batch, struct item item) {
     struct m_batch *b = &m_batch[batch], *root = b;
-    if (m_em[b->em].closed || is_over(batch))
-        return MTAIO_ECLOSED;
-    while (root->outer >= 0)
-        root = &m_batch[root->outer];
+    if (m_em[b->em].closed || is_over(batch)) return MTAIO_ECLOSED;
+    while (root->outer >= 0) root = &m_batch[root->outer];
     add_item(&b->items, item);
     b->order[b->items.count - 1] = root->emitted++;
     return 0;
@@ -199,12 +183,9 @@ static int m_batch_emit(int batch, struct item item) {
 
 static int m_batch_end(int batch) {
     struct m_batch *b = &m_batch[batch];
-    if (b->ended)
-        return MTAIO_EALREADY;
-    if (is_over(batch))
-        return MTAIO_ECLOSED;
-    if (b->nested > 0)
-        return MTAIO_EBUSY;
+    if (b->ended) return MTAIO_EALREADY;
+    if (is_over(batch)) return MTAIO_ECLOSED;
+    if (b->nested > 0) return MTAIO_EBUSY;
     b->ended = true;
     if (b->outer >= 0) {
         struct m_batch *outer = &m_batch[b->outer];
@@ -229,12 +210,10 @@ static int m_batch_end(int batch) {
 
 static int m_abandon(int batch) {
     struct m_batch *b = &m_batch[batch];
-    if (b->ended)
-        return MTAIO_EALREADY;
+    if (b->ended) return MTAIO_EALREADY;
     b->ended = true;
     b->items.count = 0;
-    if (b->outer >= 0)
-        m_batch[b->outer].nested--;
+    if (b->outer >= 0) m_batch[b->outer].nested--;
     return 0;
 }
 

@@ -1,18 +1,20 @@
-/* test_clock_internal.c - the clock of reclamation where it wraps and where it ends: set by hand, for nobody waits for
- * 2^32 registrations. Hazards 26 and 43. */
+/* test_clock_internal.c - the clock of reclamation where it wraps and where it ends: set by hand, for nobody
+ * waits for 2^32 registrations. Hazards 26 and 43. */
 #include "record.h"
 
 #include "core/handlers.h"
 
 static void set_clock(mtaio_emitter *em, uint64_t clock) { em->family->reclaimer.clock = clock; }
 
-/* What rests holds back what it can reach, and only that, also where the low half of the clock wraps meanwhile. */
+/* What rests holds back what it can reach, and only that, also where the low half of the clock wraps
+ * meanwhile. */
 static void test_wraps(void **state) {
     (void)state;
     for (uint64_t before = 1; before < 64; before += 9) {
         mtaio_emitter *em = emitter_new();
         mtaio_deferral *deferral = NULL;
-        struct actor rests = {.tag = "rests", .deferral = &deferral}, old = {.tag = "old"}, young = {.tag = "young"};
+        struct actor rests = {.tag = "rests", .deferral = &deferral}, old = {.tag = "old"},
+                     young = {.tag = "young"};
         set_clock(em, UINT32_MAX - before);
         listen(em, "x", &rests);
         mtaio_listener *last = listen_ref(em, "x", 0, &old);
@@ -59,8 +61,9 @@ static void test_ends(void **state) {
     mtaio_listener *listener = (mtaio_listener *)&a, *was = listener;
     listen(em, "x", &a);
     set_clock(em, CLOCK_MAX - UINT32_MAX + 1);
-    assert_int_equal(mtaio_emitter_on(em, "x", MTAIO_HANDLER(.call = play, .ctx = &b, .destroy = gone), &listener),
-                     MTAIO_ELIMIT);
+    assert_int_equal(
+        mtaio_emitter_on(em, "x", MTAIO_HANDLER(.call = play, .ctx = &b, .destroy = gone), &listener),
+        MTAIO_ELIMIT);
     assert_ptr_equal(listener, was); /* *ret is not touched */
     assert_noted("~b");
     assert_int_equal(mtaio_on(em, "new.*", play, &b), MTAIO_ELIMIT);

@@ -40,16 +40,18 @@ static void on_error(const mtaio_failure *failure, void *ctx) {
     note("?%d", failure->status);
 }
 
-/* Hooks are "around every emission of an emitter": of a derived one, around what comes through from its source, with what was
- * called there; a failure is told to its hooks and to the source's. */
+/* Hooks are "around every emission of an emitter": of a derived one, around what comes through from its
+ * source, with what was called there; a failure is told to its hooks and to the source's. */
 static void test_hooks(void **state) {
     (void)state;
     mtaio_emitter *em = emitter_new(), *derived = filter_new(em);
-    struct actor own = {.tag = "own"}, fails = {.tag = "fails", .result = -5}, stops = {.tag = "stops", .stops = true};
+    struct actor own = {.tag = "own"}, fails = {.tag = "fails", .result = -5},
+                 stops = {.tag = "stops", .stops = true};
     listen(em, "x", &own);
     listen(derived, "x", &fails);
     listen(derived, "x", &stops);
-    OK(mtaio_emitter_hook(derived, MTAIO_HOOK(.before = on_before, .after = on_after, .error = on_error), NULL));
+    OK(mtaio_emitter_hook(derived, MTAIO_HOOK(.before = on_before, .after = on_after, .error = on_error),
+                          NULL));
     assert_int_equal(mtaio_emit(em, "x", NULL), MTAIO_EHANDLER);
     assert_noted("own <x fails ?-5 stops >2/1/-5!");
     emit_later(em, "x"); /* and where it may rest */
@@ -67,8 +69,8 @@ static int remove_from_derived(mtaio_event *event, struct actor *self) {
     return 0;
 }
 
-/* Of several patterns of one derived emitter one link is enough; the one that goes is replaced by another that matches, also
- * while an emission has it in view. */
+/* Of several patterns of one derived emitter one link is enough; the one that goes is replaced by another
+ * that matches, also while an emission has it in view. */
 static void test_links_replace_each_other(void **state) {
     (void)state;
     mtaio_emitter *em = emitter_new(), *derived = filter_new(em);
@@ -97,8 +99,8 @@ static int close_source(mtaio_event *event, struct actor *self) {
     return mtaio_emitter_close(self->em);
 }
 
-/* "Detaches": once the source is closed, nothing comes through any more, of the emission that is under way neither. What is
- * emitted on the derived emitter itself still arrives. */
+/* "Detaches": once the source is closed, nothing comes through any more, of the emission that is under way
+ * neither. What is emitted on the derived emitter itself still arrives. */
 static void test_source_closed_inside(void **state) {
     (void)state;
     for (int resting = 0; resting < 2; resting++) {

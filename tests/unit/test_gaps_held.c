@@ -7,7 +7,8 @@ static mtaio_batch *batch_new(mtaio_emitter *em) {
     return batch;
 }
 
-/* Ending an empty batch calls nobody, and says that it is over: at once, to done. A nested one takes no async. */
+/* Ending an empty batch calls nobody, and says that it is over: at once, to done. A nested one takes no
+ * async. */
 static void test_empty_async(void **state) {
     (void)state;
     mtaio_emitter *em = emitter_new();
@@ -63,15 +64,19 @@ static void test_batch_suppressed(void **state) {
     mtaio_emitter_unref(em);
 }
 
-/* "The name is 'error' and no handler but monitors listens": of an "error" in a batch, by exact name or pattern. */
+/* "The name is 'error' and no handler but monitors listens": of an "error" in a batch, by exact name or
+ * pattern. */
 static void test_error_in_batch(void **state) {
     (void)state;
     static const struct {
         const char *pattern;
         mtaio_priority priority;
         int expected;
-    } table[] = {{"error", MTAIO_NORMAL, 1}, {"error", MTAIO_MONITOR, MTAIO_EUNHANDLED}, {"*", MTAIO_LOW, 1},
-                 {"*", MTAIO_MONITOR, MTAIO_EUNHANDLED}, {"x", MTAIO_NORMAL, MTAIO_EUNHANDLED}};
+    } table[] = {{"error", MTAIO_NORMAL, 1},
+                 {"error", MTAIO_MONITOR, MTAIO_EUNHANDLED},
+                 {"*", MTAIO_LOW, 1},
+                 {"*", MTAIO_MONITOR, MTAIO_EUNHANDLED},
+                 {"x", MTAIO_NORMAL, MTAIO_EUNHANDLED}};
     for (size_t i = 0; i < COUNT(table); i++) {
         mtaio_emitter *em = emitter_new();
         mtaio_batch *batch = batch_new(em);
@@ -113,8 +118,7 @@ static void test_batch_in_batch(void **state) {
 /* "EDEPTH: the rest is still held": a replay from within as many emissions as there may be. */
 static int replay_at_the_bottom(mtaio_event *event, struct actor *self) {
     int *left = mtaio_event_data(event);
-    if (--*left > 0)
-        return mtaio_emit(self->em, "down", left) < 0 ? -1 : 0;
+    if (--*left > 0) return mtaio_emit(self->em, "down", left) < 0 ? -1 : 0;
     assert_int_equal(mtaio_suppression_replay(self->more), MTAIO_EDEPTH);
     assert_int_equal(mtaio_suppression_count(self->more), 2);
     return 0;
@@ -140,7 +144,8 @@ static void test_replay_too_deep(void **state) {
     mtaio_emitter_unref(em);
 }
 
-/* "Your code may ... drop whatever called it": a handler that gives back the suppression which is being replayed. */
+/* "Your code may ... drop whatever called it": a handler that gives back the suppression which is being
+ * replayed. */
 static int unref_held(mtaio_event *event, struct actor *self) {
     (void)event;
     self->more = mtaio_suppression_unref(self->more);
@@ -164,8 +169,12 @@ static void test_dropped_while_replayed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_empty_async),     TEST(test_outer_abandoned), TEST(test_batch_suppressed),
-        TEST(test_error_in_batch),  TEST(test_batch_in_batch),  TEST(test_replay_too_deep),
+        TEST(test_empty_async),
+        TEST(test_outer_abandoned),
+        TEST(test_batch_suppressed),
+        TEST(test_error_in_batch),
+        TEST(test_batch_in_batch),
+        TEST(test_replay_too_deep),
         TEST(test_dropped_while_replayed),
     };
     warm_up();

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 #include <mtaio/mtaio.h>
-#include <stdlib.h>
 
 static int count_events(mtaio_event *event, void *ctx) {
     *(size_t *)ctx += mtaio_event_count(event);
@@ -14,7 +13,7 @@ static int count_events(mtaio_event *event, void *ctx) {
 }
 
 /* "NULL: malloc", for growing arrays too; and once the library has allocated it cannot be changed: EBUSY. */
-static void test_malloc(void **state) {
+static void test_default_allocator(void **state) {
     (void)state;
     mtaio_emitter *em = NULL;
     mtaio_batch *batch = NULL;
@@ -33,6 +32,6 @@ static void test_malloc(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_malloc)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_default_allocator)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
