@@ -256,6 +256,32 @@ static void view_batch(mtaio_event *view, const struct event_list *events) {
                           .kind = EVENT_BATCH};
 }
 
+/* Has anything been added or removed since the emission began? Then the link may be one of the past. */
+static bool is_stale(const struct walk *w) {
+    return load_acquire(&w->em->family->reclaimer.clock) != load_relaxed(&w->pin->lower);
+}
+
+/* Is there anybody left to call for the name? If not, nothing is evaluated. */
+static bool is_listened(const struct inner *in, mtaio_event *event) {
+    struct walk probe = in->walk;
+    struct target target = target_behind(in->link, event->name);
+    struct plan plan;
+    bool found = false;
+    mtaio__plan_init(&plan);
+    if (mtaio__walk_choose(&probe, probe.em, &target, &plan) < 0) found = true; /* the real one will say so */
+    while (!found) {
+        for (uint32_t s = 0; s < probe.segments; s++) {
+            for (uint32_t i = 0; i < probe.part[s].count && !found; i++) {
+                const struct listener *l = load_acquire(&probe.part[s].entry[i]);
+                found = l && load_acquire(&l->call);
+            }
+        }
+        if (!mtaio__walk_refill(&probe)) break;
+    }
+    mtaio__plan_fini(&plan);
+    return found;
+}
+
 static int derived_run(struct inner *in, mtaio_event *event) {
     const struct derivation *d = in->walk.em->derivation;
     int r;
@@ -266,7 +292,7 @@ static int derived_run(struct inner *in, mtaio_event *event) {
             in->walk.event = &in->view;
         }
     } else {
-        r = pass_one(in, d, event);
+        r = is_stale(&in->walk) && !is_listened(in, event) ? 0 : pass_one(in, d, event);
     }
     if (r <= 0) return r;
     struct target target = target_behind(in->link, event->name);
@@ -358,7 +384,8 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     mtaio_emitter *em = listener_link(l);
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
-    bool plain = !event->walk->rest.emission && t && t->depth < PINS_OWN && !event_flow(event) &&
+    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&event->walk->pin->lower) &&
+                 !event->walk->rest.emission && t && t->depth < PINS_OWN && !event_flow(event) &&
                  !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
                  em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);

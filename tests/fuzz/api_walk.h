@@ -168,19 +168,11 @@ static bool m_call(struct m_emission *e, int reg) {
 /* --- What is derived
  * ----------------------------------------------------------------------------------------------- */
 
-static bool is_passed_next(int derived, struct item item) {
-    const struct entry *next = next_entry();
-    return next != NULL && next->what == PASS && next->em == derived && next->a == item.name &&
-           next->b == item.data;
-}
-
-/* Whether the item is shown to the derived emitter: it must be where somebody listens, and may where somebody
- * did. */
+/* Whether the item is shown to the derived emitter: where somebody listens. */
 static bool comes_through(const struct m_frame *f, int derived, struct item item) {
     bool attached = m_em[derived].source == f->em, listened = listens(derived, item.name, f->limit, false);
     if (!admits(m_em[derived].pattern, item.name)) return false;
-    if (m_em[derived].kind != BUFFER)
-        return (attached && listened) || ((attached || !listened) && is_passed_next(derived, item));
+    if (m_em[derived].kind != BUFFER) return attached && listened;
     if ((attached && listened) != (attached && listens(derived, item.name, UINT32_MAX, true)))
         longjmp(trace.undecided, 1); /* a link in view, but nobody behind it: a buffer does not tell */
     return attached && listened;
