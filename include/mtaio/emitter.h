@@ -240,8 +240,9 @@ MTAIO_API int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_
 MTAIO_API int mtaio_emitter_flush(mtaio_emitter *buffered);
 
 /* Emits every event of the pattern (NULL: all) on target too, as part of the emission, until the listener is
- * cancelled (ret may be NULL). The pipe keeps target alive; one that is closed is passed over. In a ring of
- * pipes the one that goes too deep fails, with EDEPTH. EINVAL (em itself too), EPATTERN, ECLOSED, ENOMEM. */
+ * cancelled (ret may be NULL). The pipe keeps target alive; one that is closed is passed over. What rests behind
+ * a pipe is ended by closing target, not em. In a ring of pipes the one too deep fails, with EDEPTH.
+ * EINVAL (em itself too), EPATTERN, ECLOSED, ENOMEM. */
 MTAIO_API int mtaio_emitter_pipe(mtaio_emitter *em, const char *pattern, mtaio_emitter *target,
                                  mtaio_listener **ret);
 
