@@ -368,7 +368,7 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
     uint32_t *memory = mtaio__alloc(bytes);
     if (!memory) return MTAIO_ENOMEM;
     struct groups g = {
-        .events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * count};
+        .events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * (size_t)count};
     group_events(&g, events, memory + 3 * (size_t)count + 1, slots - 1);
     struct picks picks = {0};
     int r = 0;
