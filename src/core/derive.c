@@ -261,8 +261,9 @@ static bool is_stale(const struct walk *w) {
     return load_acquire(&w->em->family->reclaimer.clock) != load_relaxed(&w->pin->lower);
 }
 
-/* Is there anybody left to call for the name? If not, nothing is evaluated. */
-static bool is_listened(const struct inner *in, mtaio_event *event) {
+/* Is there anybody left to call for the name? If not, nothing is evaluated. Not inline: its plan would stand
+ * on the stack of every level of a chain. */
+static __attribute__((noinline)) bool is_listened(const struct inner *in, mtaio_event *event) {
     struct walk probe = in->walk;
     struct target target = target_behind(in->link, event->name);
     struct plan plan;
@@ -385,7 +386,7 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
     bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&event->walk->pin->lower) &&
-                 !event->walk->rest.emission && t && t->depth < PINS_OWN && !event_flow(event) &&
+                 !event->walk->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
                  !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
                  em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);
