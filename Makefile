@@ -6,20 +6,38 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 export FUZZ_SECONDS
 
-.PHONY: all run test stress fuzz coverage bench docs install clean
+RELEASE = test -f build/release/build.ninja || \
+    $(MESON) setup build/release --buildtype=release -Dlibdir=lib -Dprefix=$(abspath $(PREFIX))
+
+.PHONY: all python run test model stress fuzz coverage bench docs install clean
 
 all:
 	@tools/setup build
-	@test -f build/release/build.ninja || \
-	    $(MESON) setup build/release --buildtype=release -Dlibdir=lib -Dprefix=$(abspath $(PREFIX))
+	@$(RELEASE)
 	@ninja -C build/release --quiet >&2
 
-run: all
+# The Python package, to be used where it is: PYTHONPATH=build/python.
+python:
+	@tools/setup python
+	@$(RELEASE)
+	@test -d build/release/python || $(MESON) setup --reconfigure build/release -Dpython=enabled
+	@ninja -C build/release --quiet >&2
+	@ln -sfn release/python build/python
+
+# In C, then the same in Python; what is piped in by `-` is gone after the first.
+run: python
 	@build/release/examples/package_events $(ARGS)
+	@case " $(ARGS) " in *" - "*) ;; *) \
+	    echo && echo "The same in Python" && PYTHONPATH=build/python /usr/bin/python3 examples/package_events.py $(ARGS) ;; esac
 
 test:
 	@tools/setup test
 	@tools/check
+
+# The models of the protocols between threads, and their faults (src/core/model).
+model:
+	@tools/setup model
+	@tools/model
 
 # The tests of threads that race, with many more rounds.
 stress:

@@ -20,7 +20,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = ["gcc", "g++", "libc6", "libglib2.0-dev", "libwayland-dev", "libsigc++-2.0-dev", "libboost-dev",
-            "liburcu-dev", "libck-dev"]
+            "liburcu-dev", "libck-dev", "libzmq3-dev",
+            "libnng-dev", "python3", "python3-pyee", "python3-blinker", "python3-aiosignal", "python3-janus"]
 MEMORY_PEERS = ["mtaio", "GSignal", "wl_signal", "libsigc++", "Boost.Signals2"]
 
 
@@ -161,6 +162,76 @@ def target_rows(results):
         if record["case"] == "allocations":
             rows.append(absolute(results, f"allocations per emission: {record['variant']}", 0, "", "allocations",
                                  "mtaio", record["variant"]))
+    return rows + channel_rows(results) + python_rows(results)
+
+
+def channel_rows(results):
+    """Those of channels: messages and names per second, of which there are 1e3 / ns million."""
+    rows = []
+
+    def rate(text, limit, case, reference, who="mtaio"):
+        measure = plain(results, case, who, "")
+        if measure.value is not None:
+            measure = Measure(1e3 / measure.value, 1e3 / measure.best)
+        rows.append(Row(f"channel: {text}", measure, ">=", limit, "M/s", results.median(case, who),
+                        results.median(case, reference)))
+
+    for n, alone, passed, bulk in ((1, 50, 20, 40), (3, 25, 11, 20)):
+        plural = "s" * (n > 1)
+        rate(f"publish + receive, {n} subscriber{plural}", alone, f"channel alone/{n}", "bare ring")
+        rate(f"thread to thread, {n} subscriber{plural}", passed, f"channel threads/{n}", "bare ring")
+        rate(f"  in bulk, {n} subscriber{plural}", bulk, f"channel bulk/{n}", "bare ring")
+    rate("publish + receive with a topic, 1,000 patterns elsewhere", 20, "channel topic", "bare ring")
+    rate("two publishers, one receiver", 15, "channel two publishers", "mutex ring")
+    rows.append(absolute(results, "channel: round trip, both awake", 1000, "ns", "channel trip awake", "mtaio"))
+    naps = 2 * 100e3   # CHANNEL_NAP_NS, one before each of the two messages
+    trip, reference = results.find("channel trip asleep"), results.find("channel trip asleep", "futex ring")
+    rows.append(Row("channel: round trip, both asleep, of a futex ring",
+                    combine(lambda a, b: (a - naps) / (b - naps), trip, reference), "<=", 1, "x",
+                    trip and trip["median"] - naps, reference and reference["median"] - naps))
+    rate("1,000,000 subscriptions, names matched, uniform", 2.5, "match uniform", "-")
+    rate("  1,000 hot names", 25, "match hot", "-")
+    rows.append(Row("  hot names from two threads, of what bare scales to",
+                    relative_scaling(results, "match threads", "mtaio"), ">=", 0.95, "x",
+                    scaling(results, "match threads", "mtaio").value, scaling(results, "match threads", "bare").value))
+    rows.append(Row("  hot names beside removing and inserting, of undisturbed",
+                    ratio(results, ("match changing", "mtaio", "quiet"), ("match changing", "mtaio", "disturbed")), ">=",
+                    0.5, "x"))
+    rows.append(absolute(results, "  remove + insert meanwhile", 2000, "ns", "match changing", "mtaio", "beside"))
+    rows.append(absolute(results, "  remove + insert alone", None, "ns", "match remove+insert", "mtaio"))
+    rows.append(absolute(results, "  insert", 1000, "ns", "match insert", "mtaio"))
+    rows.append(absolute(results, "  memory per subscription", 200, "B", "match bytes", "mtaio"))
+    rows.append(absolute(results, "channel: memory of an idle subscriber", 512, "B", "channel memory", "mtaio",
+                         "idle subscriber"))
+    for record in results.records:
+        if record["case"] == "channel allocations":
+            rows.append(absolute(results, f"channel: allocations per message: {record['variant']}", 0, "",
+                                 "channel allocations", "mtaio", record["variant"]))
+    return rows
+
+
+def python_rows(results):
+    """Those of the Python package."""
+    rows = []
+
+    def add(text, limit, case, other):
+        rows.append(Row(f"Python: {text}", ratio(results, (f"python {case}", "mtaio", ""), (f"python {case}", other, "")),
+                        "<=", limit, "x", results.median(f"python {case}", "mtaio"),
+                        results.median(f"python {case}", other)))
+
+    for kind, limit in (("async", 1), ("plain", 0.9)):
+        for n in (1, 10, 100):
+            add(f"{n} {kind} handler{'s' * (n > 1)}, of by hand", limit, f"{kind}/{n}", "by hand")
+    for who in ("mtaio", "mtaio, others listened to"):
+        rows.append(absolute(results, f"Python: no handler{who[5:]}", 60, "ns", "python none", who))
+    add("a handler that suspends once, of by hand", 1.05, "suspending", "by hand")
+    for case in ("wait_for", "once", "filter", "map", "pattern", "batch"):
+        add(f"{case}, of plain Python", 0.2, case, "plain Python")
+    for n, limit in ((1, 0.5), (3, 0.35)):
+        add(f"publish + receive, {n} subscriber{'s' * (n > 1)}, of asyncio.Queue", limit, f"channel/{n}", "asyncio.Queue")
+    add("a message from a thread to asyncio, of by hand", 1.5, "thread", "by hand")
+    for case in ("one name", "many names"):
+        rows.append(absolute(results, f"Python: memory per listener, {case}", 200, "B", f"python memory/{case}", "mtaio"))
     return rows
 
 
@@ -187,7 +258,7 @@ def print_table(title, heads, lines):
 
 def print_targets(rows):
     lines = []
-    for row in rows:
+    for row in (row for row in rows if row.measure.value is not None):
         met = {None: "-", True: "yes", False: "NO"}[row.met()]
         lines.append([row.text, number(row.bare), number(row.mtaio), number(row.measure.value, row.unit),
                       number(row.measure.best, row.unit), row.target(), met])
@@ -225,8 +296,28 @@ def print_schemes(results):
                 "thread", ["", "1", "10", "100", "2 thr. 1", "10", "100", "scaling 1", "10", "100"], lines)
 
 
+def print_channels(results):
+    cases = ["alone/1", "alone/3", "threads/1", "threads/3", "bulk/1", "bulk/3", "two publishers", "trip awake",
+             "trip asleep"]
+    lines = [[who] + [number(results.median(f"channel {case}", who)) for case in cases] for who in
+             results.whos("channel alone", "channel threads", "channel trip")]
+    print_table("Channels beside others, ns per message of 16 bytes, with 1 or 3 receivers: in one thread, and thread to "
+                "thread;\ntwo publishing; there and back between two threads that look, and that sleep (with 200 us in "
+                "which they fall asleep)", ["", *cases], lines)
+
+
+def print_python(results):
+    cases = ["async/1", "async/10", "async/100", "plain/1", "plain/10", "plain/100", "channel/1", "channel/3", "thread"]
+    lines = [[who] + [number(results.median(f"python {case}", who)) for case in cases] for who in
+             results.whos("python async", "python plain", "python channel", "python thread")]
+    print_table("In Python: awaiting an emission to n handlers; publish + receive with n subscribers; a message from a "
+                "thread\nto a loop; ns", ["", *cases], lines)
+
+
 def print_rest(results):
-    shown = ("emit/", "shared ", "threads/", "churn/", "add+remove/", "fill", "scheme", "allocations", "none")
+    shown = ("channel alone", "channel threads", "channel bulk", "channel two", "channel trip", "python async",
+             "python plain", "python channel", "python thread", "emit/", "shared ", "threads/", "churn/",
+             "add+remove/", "fill", "scheme", "allocations", "none")
     lines = []
     for record in results.records:
         if not record["case"].startswith(shown):
@@ -298,9 +389,9 @@ def plot(results, rows, svg):
 # --- Running --------------------------------------------------------------------------------------------------
 
 
-def run(results, command, prefix=""):
+def run(results, command, prefix="", **env):
     """Adds the program's lines to results, with prefix before the case; its exit status."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}) as program:
         last = None
         for line in program.stdout:
             record = json.loads(line)
@@ -339,21 +430,28 @@ def machine(build, now):
             "packages": dict(line.split(" ", 1) for line in packages.splitlines() if " " in line)}
 
 
-def measure(program, args):
-    results = Results()
+def measure(program, python, args):
+    results, only, status = Results(), args.only or "", 0
     options = ["--rounds", "11", "--sample-us", "300", "--budget-ms", "500"] if args.quick else []
-    if args.only:
-        options += ["--only", args.only]
-    status = run(results, [program, *options])
-    if not args.only:
+    if only:
+        options += ["--only", only]
+    channels = only.startswith(("channel", "match"))
+    if not only.startswith("python") and not channels:
+        status = run(results, [program, *options])
+    if not only or channels:
+        status = run(results, [program + "-channel", *options]) or status
+    if not only:
         status = run(results, [program + "-shared", *options, "--only", "emit/"], "shared ") or status
     count = "100000" if args.quick else "1000000"
     for who in MEMORY_PEERS:
         for what in ("one", "many"):
-            if not args.only or "memory".startswith(args.only):
+            if not only or "memory".startswith(only):
                 run(results, [program, "--memory", what, who, count])
-    if not args.only or "allocations".startswith(args.only):
+    if not only or "allocations".startswith(only):
         status = run(results, [program, "--memory", "emit"]) or status
+    if python.is_dir() and (not only or "python".startswith(only[:6])):
+        command = ["/usr/bin/python3", str(HERE / "python_bench.py"), *options]
+        status = run(results, command, PYTHONPATH=str(python), PYTHONDONTWRITEBYTECODE="1") or status
     return results, status
 
 
@@ -366,13 +464,15 @@ def main():
     args = parser.parse_args()
     now = datetime.datetime.now(datetime.timezone.utc)
     info = machine(args.build, now)
-    results, status = measure(str(args.build / "bench" / "mtaio-bench"), args)
+    results, status = measure(str(args.build / "bench" / "mtaio-bench"), args.build / "python", args)
     rows = target_rows(results)
     print(f"{info['processor']}, {info['processors']} processors, Linux {info['kernel']}, compiler "
           f"{results.program.get('compiler')}, revision {info['revision']}, {info['date']}")
     print_targets(rows)
     print_peers(results)
     print_schemes(results)
+    print_channels(results)
+    print_python(results)
     print_rest(results)
     args.out.mkdir(parents=True, exist_ok=True)
     name = args.out / f"{now:%Y-%m-%dT%H%M%S}-{info['revision']}"

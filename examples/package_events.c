@@ -4,8 +4,9 @@
  * startup.archives.unpack; a line that cannot be understood, as an error event. Handlers count, and a summary
  * is printed at the end.
  *
- * This file: the command line, the loop over the lines, the emission of each. package_events_handlers.c: who
- * listens to what. package_events_input.c: reading, parsing. package_events_report.c: counting, printing. */
+ * This file: the command line, the emission of a line. package_events_read.c: the loop over the lines.
+ * package_events_handlers.c: who listens to what. package_events_feed.c: the channel. package_events_input.c:
+ * reading, parsing. package_events_report.c: counting, printing. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
@@ -54,10 +55,10 @@ static void begin_progress(void) {
         next_progress_ns = now_ns() + 500000000; /* a short input shows none */
 }
 
-static void show_progress(const struct entry *e, size_t lines) {
+void show_progress(const struct program *p, const struct entry *e) {
     if (next_progress_ns == 0 || now_ns() < next_progress_ns)
         return;
-    fprintf(stderr, "\r\33[K%s lines, now in %s", grouped(lines), e->source);
+    fprintf(stderr, "\r\33[K%s lines, now in %s", grouped(p->figures.lines), e->source);
     next_progress_ns = now_ns() + 100000000;
 }
 
@@ -73,56 +74,33 @@ static void tell_failure(const mtaio_failure *failure, void *ctx) {
     complain("a handler of '%s' failed: %s", failure->name, mtaio_error_text(failure->status));
 }
 
-static int emit_line(struct program *p, struct entry *e) {
+int emit_line(struct program *p, struct entry *e, char *line, size_t length) {
+    p->figures.lines++;
+    e->number++;
+    if (length == 0) {
+        p->figures.empty++;
+        return 0;
+    }
+    entry_parse(line, length, e);
     return mtaio_emit_with(p->lines,
                            MTAIO_EMISSION(.resolved = p->names[e->kind], .data = e,
                                           .change = kinds[e->kind].change, .failure = tell_failure));
 }
 
-/* 0, a failed emission's error, or 1: the source could not be read to its end. */
-static int read_source(struct program *p, const char *path) {
-    struct entry e = {.source = source_name(path)};
-    struct input in;
-    char *line;
-    size_t length;
-    int r, got;
-
-    if (input_open(&in, path) < 0)
-        return 1;
-    for (r = 0; r >= 0 && (got = input_line(&in, &line, &length)) > 0;) {
-        p->figures.lines++;
-        e.number++;
-        if (length == 0) {
-            p->figures.empty++;
-            continue;
-        }
-        entry_parse(line, length, &e);
-        r = emit_line(p, &e);
-        if (p->figures.lines % 16384 == 0)
-            show_progress(&e, p->figures.lines);
-    }
-    if (r >= 0)
-        r = got < 0;
-    return input_close(&in) < 0 && r == 0 ? 1 : r;
-}
-
 /* 0, or 1: there was trouble. */
 static int process(struct program *p, const struct sources *s) {
     int64_t began_ns = now_ns();
-    int trouble = 0, r = 0, finished;
+    int r, finished;
 
     begin_progress();
-    for (size_t i = 0; r >= 0 && i < s->count; i++) {
-        r = read_source(p, s->paths[i]);
-        trouble |= r > 0;
-    }
+    r = read_sources(p, s);
     end_progress();
     finished = program_finish(p);
     p->figures.elapsed_ns = now_ns() - began_ns;
+    if (r >= 0 && finished >= 0)
+        return r;
     if (r >= 0)
         r = finished;
-    if (r >= 0)
-        return trouble;
     complain("%s", mtaio_error_text(r));
     return 1;
 }

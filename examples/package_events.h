@@ -4,6 +4,7 @@
 #define PACKAGE_EVENTS_H
 
 #include <mtaio/mtaio.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -95,6 +96,14 @@ struct figures {
     char largest_when[20];
     size_t new_upstream, new_revision;
     struct table changed;
+
+    /* From the channel; the tables on the pool's thread too. */
+    struct table hours, commands, minutes;
+    char latest[SAMPLES][160];
+    size_t latest_count;
+    uint64_t latest_missed;
+    mtaio_channel_stats feed;
+
     int64_t elapsed_ns;
 };
 
@@ -113,10 +122,21 @@ bool report_totals(const struct figures *f, size_t calls);
 
 /* --- The emitters and their handlers. */
 
-enum { STATIONS = 12 };
+struct program;
+struct feed_reader { /* one of the channel's subscribers that run on the pool */
+    struct program *program;
+    mtaio_subscriber *subscriber;
+    int (*count)(struct figures *f, const char *topic, const char *text);
+};
+
+enum { STATIONS = 13, FEED_READERS = 3 };
 struct program {
     mtaio_emitter *lines, *libraries, *days, *runs;
     mtaio_executor *pool;
+    mtaio_channel *feed;
+    struct feed_reader readers[FEED_READERS];
+    sem_t feed_ended;         /* once for each reader */
+    mtaio_subscriber *latest; /* slow: keeps the newest messages only */
     mtaio_name *names[KINDS]; /* looked up once, for an emission of every line */
     mtaio_batch *run;         /* the changes of the dpkg run that is being read, or NULL */
     struct station {          /* what each handler is given as its context */
@@ -126,12 +146,28 @@ struct program {
     char **ignored; /* patterns of packages */
     size_t ignored_count;
     struct figures figures;
-    atomic_int run_result; /* a failure, set by whichever thread ends the emission of a run */
+    atomic_int run_result; /* a failure on the pool's thread, or where the emission of a run ended */
 };
 int program_start(struct program *p);
 int program_finish(struct program *p); /* waits until every run has been studied */
 void program_free(struct program *p);
 void program_report_handlers(const struct program *p);
+
+/* --- From line to event. e: where the line before was, then what this one says. */
+
+int emit_line(struct program *p, struct entry *e, char *line, size_t length); /* changes the line */
+void show_progress(const struct program *p, const struct entry *e); /* from time to time, on a terminal */
+
+/* Emits every line of all sources: in package_events_read.c, or a loop of adapters/. 0; 1: one could not be
+ * read to its end; a failed emission's error. */
+int read_sources(struct program *p, const struct sources *s);
+
+/* --- The channel and its subscribers: what was not malformed is published under the name of its event. */
+
+int feed_start(struct program *p);
+int feed_publish(struct program *p, const char *name, const struct entry *e);
+int feed_finish(struct program *p); /* before the pool is closed */
+void feed_free(struct program *p);
 
 /* "1,234,567": in one of a few buffers that take turns. */
 const char *grouped(size_t n);

@@ -3,7 +3,8 @@
  *   lines ──┬── handlers by priority
  *           ├── filter (libraries) ── count_library
  *           ├── map (line -> day) ─── count_day
- *           └── collect_change ── a batch for each dpkg run ── runs ── study_run, on the thread pool
+ *           ├── collect_change ── a batch for each dpkg run ── runs ── study_run, on the thread pool
+ *           └── publish ── the channel (package_events_feed.c) ── its subscribers, on the pool and at the end
  *
  * The table of handlers is at the end. Every handler runs on the reading thread, but for study_run. */
 #define _POSIX_C_SOURCE 200809L
@@ -136,6 +137,15 @@ static int watch(mtaio_event *event, void *ctx) {
     return 0;
 }
 
+/* MONITOR: everything that was understood goes to the channel. */
+static int publish(mtaio_event *event, void *ctx) {
+    struct program *p = enter(ctx);
+    const struct entry *e = mtaio_event_data(event);
+    int r = e->kind == KIND_ERROR ? 0 : feed_publish(p, mtaio_event_name(event), e);
+
+    return r < 0 ? r : 0;
+}
+
 /* --- Behind the filter: libraries -------------------------------------------------------------- */
 
 static int is_library(const mtaio_event *event, void *ctx) {
@@ -266,6 +276,7 @@ static const struct {
     {"filter", "package.*", "count libraries", LIBRARIES, count_library, MTAIO_NORMAL, 0},
     {"map", "package.*", "count days", DAYS, count_day, MTAIO_NORMAL, 0},
     {"monitor", "*", "watch everything", LINES, watch, MTAIO_MONITOR, 0},
+    {"monitor", "*", "publish on the channel", LINES, publish, MTAIO_MONITOR, 0},
     {"pool", "package.*", "study runs (in batches)", RUNS, study_run, MTAIO_NORMAL, 0},
 };
 
@@ -298,23 +309,30 @@ int program_start(struct program *p) {
         r = mtaio_emitter_map(p->lines, "package.*", MTAIO_MAP(.call = to_day), &p->days);
     if (r >= 0)
         r = mtaio_pool_new(1, 0, &p->pool);
+    if (r >= 0)
+        r = feed_start(p);
     for (size_t k = 0; r >= 0 && k < KINDS; k++)
         r = mtaio_emitter_resolve(p->lines, kinds[k].name, &p->names[k]);
     return r < 0 ? r : connect_handlers(p);
 }
 
 int program_finish(struct program *p) {
-    int r = end_run(p);
+    int r = end_run(p), fed = feed_finish(p);
 
     mtaio_executor_close(p->pool); /* does what is queued, and returns when it is done */
+    p->figures.feed.size = sizeof p->figures.feed;
+    mtaio_channel_stats_get(p->feed, &p->figures.feed);
+    r = r < 0 ? r : fed;
     return r < 0 ? r : atomic_load(&p->run_result);
 }
 
 void program_free(struct program *p) {
     struct figures *f = &p->figures;
-    struct table *const tables[] = {&f->names, &f->actions, &f->days, &f->states, &f->changed};
+    struct table *const tables[] = {&f->names, &f->actions, &f->days, &f->states,
+                                    &f->changed, &f->hours, &f->commands, &f->minutes};
 
     mtaio_batch_unref(p->run);
+    feed_free(p);
     for (size_t k = 0; k < KINDS; k++)
         mtaio_name_unref(p->names[k]);
     mtaio_emitter_unref(p->libraries);

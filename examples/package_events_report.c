@@ -211,6 +211,25 @@ static void report_days(struct table *days) {
         printf("  and %s quieter days\n", grouped(days->count - SHOWN));
 }
 
+/* What the subscribers of the channel made of it. */
+static void report_feed(struct figures *f) {
+    puts("\nChanges by hour of the day");
+    sort(&f->hours, by_key);
+    print_rows(&f->hours, f->hours.count, NOTE_NONE);
+    puts("\nBusiest minutes");
+    sort(&f->minutes, most_first);
+    print_rows(&f->minutes, 5, NOTE_NONE);
+    puts("\nCommands of dpkg");
+    sort(&f->commands, most_first);
+    print_rows(&f->commands, f->commands.count, NOTE_NONE);
+    printf("\nLatest events (%s earlier ones were dropped for this slow subscriber)\n", grouped(f->latest_missed));
+    for (size_t i = 0; i < f->latest_count; i++) {
+        fputs("  ", stdout);
+        print_plain(f->latest[i], 0);
+        putchar('\n');
+    }
+}
+
 /* Packages that were last seen neither whole nor gone. */
 static size_t report_unfinished(const struct table *states) {
     size_t count = 0;
@@ -260,6 +279,7 @@ static void report_events(struct figures *f) {
     print_rows(&f->changed, 10, NOTE_NONE);
     printf("  upgrades: %s to a new upstream version, %s to a new Debian revision\n",
            grouped(f->new_upstream), grouped(f->new_revision));
+    report_feed(f);
 }
 
 void report_figures(struct figures *f) {
@@ -302,6 +322,8 @@ bool report_totals(const struct figures *f, size_t calls) {
     printf("\nTotals\n  %s lines read = %s events + %s malformed + %s empty", grouped(f->lines),
            grouped(f->events), grouped(f->malformed), grouped(f->empty));
     printf("; %s events ignored\n", grouped(f->ignored));
+    printf("  %s messages for subscribers = %s delivered + %s dropped\n", grouped(f->feed.reached),
+           grouped(f->feed.delivered), grouped(f->feed.dropped));
     printf("  %.3f s: %s events and %s handler calls per second\n", seconds,
            grouped((size_t)((double)(f->events + f->malformed) / seconds)),
            grouped((size_t)((double)calls / seconds)));
@@ -310,5 +332,8 @@ bool report_totals(const struct figures *f, size_t calls) {
     good &= equal("actions collected", acted, f->collected);
     good &= equal("changes per day", dated, f->collected);
     good &= equal("changes studied", f->studied, f->collected);
+    good &= equal("messages", f->feed.reached, f->feed.delivered + f->feed.dropped);
+    good &= equal("messages published", f->feed.published, f->events);
+    good &= equal("messages dropped", f->feed.dropped, f->latest_missed);
     return good;
 }

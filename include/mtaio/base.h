@@ -56,13 +56,14 @@ extern "C" {
     X(EUNHANDLED, -1008, "an 'error' event was emitted and nothing handles it")                    \
     X(EALREADY, -1009, "already done")                                                             \
     X(EABANDONED, -1010, "a deferral was dropped without being completed")                         \
-    X(ECANCELED, -1011, "cancelled before it ran")                                                 \
+    X(ECANCELED, -1011, "cancelled")                                                                \
     X(ETIMEDOUT, -1012, "the time limit passed")                                                   \
     X(EAGAIN, -1013, "would have to wait")                                                         \
     X(EBUSY, -1014, "in use, cannot be changed now")                                               \
     X(EDEADLK, -1015, "would wait for itself")                                                     \
     X(ELIMIT, -1016, "a limit is reached")                                                         \
-    X(ESYSTEM, -1017, "the operating system refused a thread, a lock or a descriptor")
+    X(ESYSTEM, -1017, "the operating system refused a thread, a lock or a descriptor")             \
+    X(EINPROGRESS, -1018, "begun, and not over yet")
 
 #define MTAIO_ERROR_ENUM(name, value, text) MTAIO_##name = (value),
 enum mtaio_error { MTAIO_OK = 0, MTAIO_ERRORS(MTAIO_ERROR_ENUM) };
@@ -72,6 +73,9 @@ enum mtaio_error { MTAIO_OK = 0, MTAIO_ERRORS(MTAIO_ERROR_ENUM) };
  * (a handler may fail with any negative number). Static strings, never NULL. */
 MTAIO_API const char *mtaio_error_name(int error);
 MTAIO_API const char *mtaio_error_text(int error);
+
+/* Does the pattern match the name? 1 or 0; EPATTERN, ENAME, EINVAL. */
+MTAIO_API int mtaio_pattern_matches(const char *pattern, const char *name);
 
 /* The version of the library that is running, "0.1.0". */
 MTAIO_API const char *mtaio_version(void);

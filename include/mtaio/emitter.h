@@ -192,15 +192,23 @@ typedef struct mtaio_async {
 #define MTAIO_ASYNC(...) (&(mtaio_async){.size = sizeof(mtaio_async), __VA_ARGS__})
 MTAIO_API int mtaio_emit_async(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async);
 
-/* The same, and nobody awaits it: each failure is emitted as an 'error' event whose data points to the mtaio_failure,
- * valid during that emission, and goes to the emitter's last resort where nothing handles that. An emission that cannot
- * begin is an error returned from here. */
+/* Begins as mtaio_emit_with does, and does not wait: where it has to, it answers EINPROGRESS, and done is called later,
+ * once, as above, with the emission's ctx. Else it answers what mtaio_emit_with does, and done is not called. The
+ * struct is copied; all that it refers to, report too, must be valid until the end. The cheapest way for those who
+ * complete the deferrals of their handlers themselves, as the coroutines of another language do. EINVAL also where
+ * done is NULL. */
+MTAIO_API int mtaio_emit_start(mtaio_emitter *em, const mtaio_emission *emission,
+                               void (*done)(int result, const mtaio_report *report, void *ctx));
+
+/* As mtaio_emit_async, and nobody awaits it: each failure is emitted as an 'error' event whose data points to the
+ * mtaio_failure, valid during that emission, and goes to the emitter's last resort where nothing handles that. An
+ * emission that cannot begin is an error returned from here. */
 MTAIO_API int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event);
 
 /* Waits until an event of the pattern is emitted for which accept(event, ctx) is true (NULL: any) and keeps it;
  * accept runs as a handler of normal priority, on the emitting thread, and not any more after the return.
- * timeout_ns < 0: for ever. ETIMEDOUT; ECLOSED, also where remove_all took it away; EPATTERN, EINVAL, ENOMEM,
- * ESYSTEM, EDEPTH: on a pool's thread, MTAIO_DEPTH_MAX jobs within each other. */
+ * timeout_ns < 0: for ever. ETIMEDOUT; ECLOSED, also where remove_all took it away; EPATTERN, EINVAL, ENOMEM;
+ * EDEPTH: on a pool's thread, MTAIO_DEPTH_MAX jobs within each other. */
 MTAIO_API int mtaio_emitter_wait(mtaio_emitter *em, const char *pattern,
                                  bool (*accept)(const mtaio_event *event, void *ctx), void *ctx,
                                  int64_t timeout_ns, mtaio_event **ret);

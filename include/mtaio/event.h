@@ -38,6 +38,7 @@ typedef void (*mtaio_release)(void *data);
  * the deferral is completed. Strings and metadata live as long as the event. */
 MTAIO_API const char *mtaio_event_name(const mtaio_event *event);
 MTAIO_API void *mtaio_event_data(const mtaio_event *event);
+MTAIO_API void *mtaio_event_ctx(const mtaio_event *event); /* of the emission it is in: its struct's ctx, or NULL */
 MTAIO_API mtaio_change mtaio_event_change(const mtaio_event *event);
 MTAIO_API const mtaio_metadata *mtaio_event_metadata(const mtaio_event *event); /* NULL: none */
 MTAIO_API const char *mtaio_event_get(const mtaio_event *event, const char *key); /* or NULL */
@@ -52,6 +53,11 @@ MTAIO_API bool mtaio_event_is_batch(const mtaio_event *event);
  * event that is stopped before it is emitted reaches monitors only. */
 MTAIO_API bool mtaio_event_propagates(const mtaio_event *event);
 MTAIO_API int mtaio_event_set_propagate(mtaio_event *event, bool propagate);
+
+/* Ends the emission at once: no further handler is called, monitors neither, nor those of other emitters behind or
+ * before this one, and what emitted it is told ECANCELED. For the handler, while it has the event: until it returns, or
+ * until its deferral is completed. EINVAL; EBUSY where the event is in no emission. */
+MTAIO_API int mtaio_event_cancel(mtaio_event *event);
 
 /* --- Keeping. An owned event lives by reference count, on any thread. It may be emitted more than once. */
 

@@ -6,5 +6,7 @@
 #include <mtaio/event.h>
 #include <mtaio/executor.h>
 #include <mtaio/emitter.h>
+#include <mtaio/channel.h>
+#include <mtaio/timer.h>
 
 #endif

@@ -63,6 +63,7 @@ mtaio_event *mtaio_deferral_event(const mtaio_deferral *d) { return d ? d->event
 static mtaio_deferral *deferral_new(mtaio_event *event) {
     mtaio_deferral *d = mtaio__alloc_zeroed(sizeof *d);
     if (!d) return NULL;
+    if (event->walk->rest.emission) mtaio__emission_rest(event->walk->rest.emission);
     d->refs = 1;
     d->holds = 2;
     d->event = event;
@@ -133,7 +134,6 @@ static void wait_done(mtaio_deferral *d) {
     }
     d->waiter = &waiter;
     if (!(atomic_or(&d->state, DEFERRAL_PARKED) & DEFERRAL_DONE)) mtaio__waiter_wait(&waiter, INT64_MAX);
-    mtaio__waiter_fini(&waiter);
 }
 
 bool mtaio__deferral_settle(mtaio_deferral *d, int r) {
@@ -151,7 +151,7 @@ int mtaio__deferral_take(struct walk *w) {
     uint32_t state = load_acquire(&d->state); /* pairs with finish: the status is there */
     int status = d->status;
     if (d->listed) unlist_parked(d);
-    if (state & DEFERRAL_CLOSED) w->tally->closed = true;
+    if (state & DEFERRAL_CLOSED) w->tally->ended = MTAIO_ECLOSED;
     w->tally->called -= d->skipped;
     w->rest.deferral = NULL;
     drop_hold(d);

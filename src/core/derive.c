@@ -154,6 +154,9 @@ static struct target target_behind(const struct listener *l, const char *name) {
 
 /* --- What passes ------------------------------------------------------------------------------- */
 
+/* Has a predicate or a transform ended the emission? */
+static bool is_canceled(const mtaio_event *event) { return event_flow(event) & EVENT_CANCELED; }
+
 static bool admits(const struct derivation *d, const mtaio_event *event) {
     return !d->pattern || mtaio__pattern_matches(d->pattern, event->name);
 }
@@ -295,7 +298,7 @@ static int derived_run(struct inner *in, mtaio_event *event) {
     } else {
         r = is_stale(&in->walk) && !is_listened(in, event) ? 0 : pass_one(in, d, event);
     }
-    if (r <= 0) return r;
+    if (r <= 0 || is_canceled(event)) return r < 0 ? r : 0;
     struct target target = target_behind(in->link, event->name);
     r = inner_run(in, &target);
     if (r < 0 && d->kind == BUFFER) give_back(in->walk.em, &in->passed, in->gathered);
@@ -315,7 +318,7 @@ static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter
         inner_end(&in);
         return r;
     }
-    struct inner *in = mtaio__alloc_zeroed(sizeof *in);
+    struct inner *in = mtaio__alloc(sizeof *in);
     if (!in) return MTAIO_ENOMEM;
     inner_begin(in, event, l, em);
     int r = run(in, event);
@@ -368,7 +371,7 @@ static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter
         r = d->map.call(event, &mapped.event, d->map.ctx);
         event_seal(&mapped.event);
     }
-    if (r >= 0) {
+    if (r >= 0 && likely(!is_canceled(event))) {
         w.event->walk = &w;
         t->depth++;
         r = run_behind(&w, l);

@@ -23,6 +23,15 @@ int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
     return 0;
 }
 
+static bool is_canceled(const struct walk *w) { return event_flow(w->event) & EVENT_CANCELED; }
+
+int mtaio_event_cancel(mtaio_event *event) {
+    if (!event) return MTAIO_EINVAL;
+    if (!event->walk) return MTAIO_EBUSY;
+    for (struct walk *w = event->walk; w; w = w->rest.outer) atomic_or(&w->event->flow, EVENT_CANCELED);
+    return 0;
+}
+
 void mtaio__walk_failed(struct walk *w, const struct listener *l, int status) {
     const struct listener_more *m = listener_more(l);
     bool link = listener_rank(l) == RANK_DERIVED;
@@ -54,6 +63,14 @@ static bool before_call(struct walk *w, const struct listener *l, uint32_t index
     return true;
 }
 
+/* The handler has finished, with r: what that means to the emission. */
+static void after_handler(struct walk *w, const struct listener *l, int r) {
+    if (is_canceled(w))
+        w->tally->ended = MTAIO_ECANCELED;
+    else if (r < 0)
+        mtaio__walk_failed(w, l, r);
+}
+
 /* The handler returned r, and it failed or the event's flow is not plain. */
 static enum walk_result after_call(struct walk *w, const struct listener *l, int r) {
     mtaio_event *event = w->event;
@@ -68,7 +85,7 @@ static enum walk_result after_call(struct walk *w, const struct listener *l, int
         if (!mtaio__deferral_settle(w->rest.deferral, r)) return WALK_RESTS; /* from here on w is not ours */
         r = mtaio__deferral_take(w);
     }
-    if (r < 0) mtaio__walk_failed(w, l, r);
+    after_handler(w, l, r);
     return WALK_DONE;
 }
 
@@ -86,11 +103,12 @@ static enum walk_result run_part(struct walk *w, const struct part *part) {
         if (!call) continue;
         if (unlikely(event_flow(event)) && !before_call(w, l, i - 1)) continue;
         w->tally->called++;
+        w->index = i; /* now: the thread may end inside */
         int r = call(event, l->ctx);
         if (likely(r >= 0) && likely(!event_flow(event))) continue;
-        w->index = i;
         enum walk_result result = after_call(w, l, r);
-        if (result != WALK_DONE) return result;
+        if (result != WALK_DONE || is_canceled(w)) return result;
+        pin = w->pin; /* another one, if the handler has deferred */
     }
     return WALK_DONE;
 }
@@ -98,6 +116,7 @@ static enum walk_result run_part(struct walk *w, const struct part *part) {
 enum walk_result mtaio__walk_run(struct walk *w) {
     do {
         for (; w->segment < w->segments; w->segment++, w->index = 0) {
+            if (is_canceled(w)) return WALK_DONE;
             enum walk_result result = run_part(w, &w->part[w->segment]);
             if (result != WALK_DONE) return result;
         }
@@ -115,17 +134,62 @@ enum walk_result mtaio__walk_on(struct walk *w, const struct listener *l, int r)
 /* The deferral w rested on is completed: what its handler answered. */
 static void wake_up(struct walk *w) {
     const struct listener *l = load_relaxed(&w->pin->running);
-    int r = mtaio__deferral_take(w);
-    if (r < 0) mtaio__walk_failed(w, l, r);
+    after_handler(w, l, mtaio__deferral_take(w));
 }
 
-static void drive(struct emission *e, struct thread *t) {
-    struct serving serving = {.pin = &e->rest.pin, .next = t ? t->serving : NULL};
-    if (t) {
-        t->serving = &serving;
-        t->depth++;
+mtaio_emitter *mtaio__emitter_ref_living(mtaio_emitter *em) {
+    uint32_t refs = load_relaxed(&em->refs);
+    while (refs > 0)
+        if (atomic_cas(&em->refs, &refs, refs + 1)) return em;
+    return NULL;
+}
+
+void mtaio__emission_rest(struct emission *e) {
+    struct pin *from = e->walk.pin, *to = &e->rest.pin;
+    if (from == to) return;
+    mtaio__rest_move(&e->rest, from);
+    for (struct walk *w = e->top; w; w = w->rest.outer) {
+        if (w->pin == from) w->pin = to;
+        if (w->rest.hooks && w->rest.hooks->pin == from) w->rest.hooks->pin = to;
     }
+    if (!e->held) e->held = mtaio__emitter_ref_living(e->walk.em); /* its memory is kept by the pin */
+}
+
+/* The thread ended inside of a handler. One that had deferred has finished, as far as it is concerned. */
+static void leave_emission(struct emission *e) {
+    struct walk *w = e->top;
+    if (!w->rest.deferral) {
+        for (struct walk *outer; (outer = w->rest.outer); w = outer) {
+            w->rest.hooks = NULL; /* nobody is told */
+            e->inner_done(w);
+        }
+        e->abandoned(e);
+        return;
+    }
+    atomic_sub(&w->event->flow, EVENT_DEFERRED);
+    if (mtaio__deferral_settle(w->rest.deferral, 0)) mtaio__emission_drive(e);
+}
+
+static void leave(struct thread *t) {
+    for (struct emission *e = t->running, *outer; e; e = outer) {
+        outer = e->outer;
+        leave_emission(e);
+    }
+    for (struct emission *e; (e = t->spares);) {
+        t->spares = e->next;
+        mtaio__free(e, sizeof *e);
+    }
+    t->spare_count = 0;
+}
+
+enum walk_result mtaio__emission_run(struct emission *e, struct thread *t) {
+    struct serving serving = {.pin = &e->rest.pin, .next = t->serving};
+    struct emission *outer = t->running;
     enum walk_result result;
+    e->outer = outer;
+    t->serving = &serving;
+    t->running = e;
+    t->leave = leave;
     do {
         struct walk *w = e->top;
         if (w->rest.deferral) wake_up(w);
@@ -136,29 +200,43 @@ static void drive(struct emission *e, struct thread *t) {
             result = WALK_DESCENDS;
         }
     } while (result == WALK_DESCENDS);
-    if (t) t->serving = serving.next;
-    if (result == WALK_DONE) e->finished(e); /* still as deep: it may start the next, and so on */
-    if (t) t->depth--;
+    t->serving = serving.next;
+    t->running = outer;
+    return result;
+}
+
+static void drive(struct emission *e, struct thread *t) {
+    t->depth++;
+    if (mtaio__emission_run(e, t) == WALK_DONE)
+        e->finished(e); /* still as deep: it may start the next, and so on */
+    t->depth--;
+}
+
+/* Without memory for a record: waiting removals cannot tell that it is us. */
+static __attribute__((noinline)) void drive_unknown(struct emission *e) {
+    struct thread unknown = {0};
+    drive(e, &unknown);
 }
 
 /* One emission completing another's deferral, and so on, would nest without end: too deep, it waits until the
  * thread has come back up. */
 void mtaio__emission_drive(struct emission *e) {
-    struct thread *t =
-        thread_here(); /* NULL only without memory: then waiting removals cannot tell it is us */
-    if (t && t->depth >= MTAIO_DEPTH_MAX) {
-        e->next_postponed = t->postponed;
+    struct thread *t = thread_here();
+    if (!t) {
+        drive_unknown(e);
+    } else if (t->depth >= MTAIO_DEPTH_MAX) {
+        e->next = t->postponed;
         t->postponed = e;
-        return;
+    } else {
+        drive(e, t);
+        mtaio__drive_postponed(t);
     }
-    drive(e, t);
-    if (t) mtaio__drive_postponed(t);
 }
 
 void mtaio__drive_postponed(struct thread *t) {
     while (unlikely(t->postponed != NULL) && t->depth < MTAIO_DEPTH_MAX) {
         struct emission *e = t->postponed;
-        t->postponed = e->next_postponed;
+        t->postponed = e->next;
         drive(e, t);
     }
 }

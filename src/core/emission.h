@@ -2,8 +2,8 @@
  *
  * The walk (struct walk) is the one state machine: it calls, and knows what is left to call. Who drives it
  * decides what happens where a handler defers: a waiting emission (mtaio_emit) keeps the walk on its stack
- * and waits; a resting one (mtaio_emit_async) has it in memory, and whoever completes the deferral drives it
- * on. */
+ * and waits; a resting one (mtaio_emit_start, mtaio_emit_async) has it in memory, and whoever completes the
+ * deferral drives it on. */
 #ifndef MTAIO_SRC_EMISSION_H
 #define MTAIO_SRC_EMISSION_H
 
@@ -16,7 +16,7 @@ struct tally {
     unsigned called, failed;
     unsigned watched; /* of those called, monitors; counted for "error" only */
     int first_error;
-    bool closed;
+    int ended; /* before all had run: ECLOSED, ECANCELED */
     void (*failure)(const mtaio_failure *failure, void *ctx);
     void *ctx;
 };
@@ -91,7 +91,7 @@ int mtaio__call_on_executor(mtaio_event *event, struct listener *l);
 
 /* The result of mtaio_emit. */
 static inline int tally_result(const struct tally *t) {
-    if (unlikely(t->failed)) return t->closed ? MTAIO_ECLOSED : MTAIO_EHANDLER;
+    if (unlikely(t->failed) || unlikely(t->ended)) return t->ended ? t->ended : MTAIO_EHANDLER;
     return t->called > INT32_MAX ? INT32_MAX : (int)t->called;
 }
 
@@ -142,6 +142,7 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
 
 /* --- Resting emissions ------------------------------------------------------------------------- */
 
+/* Until a handler defers, it runs under a pin of the thread where it began; then under its own. */
 struct emission {
     struct walk walk; /* the outermost */
     struct walk *top; /* the one to be run */
@@ -150,15 +151,28 @@ struct emission {
     struct plan plan;
     struct hooks hooks;
     mtaio_event view;
-    mtaio_event *event; /* owned; ours */
+    mtaio_event *event;   /* a reference to what the view shows; NULL: to its metadata */
+    mtaio_emitter *held;  /* a reference, or NULL */
+    mtaio_report *report; /* the caller's, or NULL */
     int64_t began_ns;
-    mtaio_async async;
-    struct emission *next_postponed;
+    void (*done)(int result, const mtaio_report *report, void *ctx); /* ctx is the tally's */
+    struct emission *next;                  /* on a thread's list: postponed, or spare */
+    struct emission *outer;                 /* that this thread runs too */
     void (*inner_done)(struct walk *inner); /* frees an inner walk */
     void (*finished)(struct emission *e);   /* tells, and frees */
+    void (*abandoned)(struct emission *e);  /* the thread has ended inside of a handler: frees */
 };
 
-/* Runs the emission until it rests or is over; then calls finished. */
+/* Runs it on the calling thread until it rests, and is not the caller's any more, or is over. */
+enum walk_result mtaio__emission_run(struct emission *e, struct thread *t);
+
+/* A handler is about to defer: from now on the walk may go on in another thread. */
+void mtaio__emission_rest(struct emission *e);
+
+/* A reference, unless the last one has been dropped just now: then it is closed, and NULL. */
+mtaio_emitter *mtaio__emitter_ref_living(mtaio_emitter *em);
+
+/* Runs an emission that has rested; where it is over, calls finished. */
 void mtaio__emission_drive(struct emission *e);
 
 /* After a walk has come to its end: the thread is less deep now. */

@@ -17,7 +17,14 @@ static void report_fill(mtaio_report *report, const struct tally *tally, const m
     report->held = false;
 }
 
+static void report_held(mtaio_report *report) {
+    if (!report) return;
+    *report = MTAIO_REPORT();
+    report->held = true;
+}
+
 static int result_of(const struct tally *tally, const mtaio_event *event) {
+    if (tally->ended) return tally->ended;
     if (event_flow(event) & EVENT_ERROR && tally->called == tally->watched) return MTAIO_EUNHANDLED;
     int r = tally_result(tally);
     return event_flow(event) & EVENT_UNHANDLED && r >= 0 ? MTAIO_EUNHANDLED : r;
@@ -89,10 +96,7 @@ static int emit_pinned(const struct emit *emit, struct pin *pin) {
 
 int mtaio__emit(const struct emit *emit) {
     int r = check_emission(emit->em, &emit->target, emit->view, emit->unheld);
-    if (r > 0 && emit->report) {
-        *emit->report = MTAIO_REPORT();
-        emit->report->held = true;
-    }
+    if (r > 0) report_held(emit->report);
     if (r != 0) return r > 0 ? 0 : r;
     struct thread *t = thread_here();
     if (!t) return MTAIO_ENOMEM;
@@ -226,108 +230,198 @@ int mtaio_emit_name(mtaio_name *name, void *data) {
 
 /* --- Everything that can be said --------------------------------------------------------------- */
 
-int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
+static int check_request(const mtaio_emitter *em, const mtaio_emission *a) {
     if (!em || !MTAIO__CHECK_SIZE(a, mtaio_emission)) return MTAIO_EINVAL;
     if (!!a->name + !!a->resolved + !!a->event != 1) return MTAIO_EINVAL;
     if (a->resolved && a->resolved->em != em) return MTAIO_EINVAL;
     if (a->event && (!(a->event->kind & EVENT_OWNED) || a->data || a->change || a->metadata))
         return MTAIO_EINVAL;
     if (a->change < MTAIO_NO_CHANGE || a->change > MTAIO_RESET) return MTAIO_EINVAL;
-    if (a->report && a->report->size != sizeof(mtaio_report)) return MTAIO_EINVAL;
-    mtaio_event view = {.data = a->data, .metadata = a->metadata, .change = (uint8_t)a->change, .count = 1};
-    struct emit emit = {.em = em, .view = &view, .report = a->report, .failure = a->failure, .ctx = a->ctx};
-    bool sealed = a->event && event_seal(a->event);
-    if (a->event) event_view(&view, a->event);
+    return a->report && a->report->size != sizeof(mtaio_report) ? MTAIO_EINVAL : 0;
+}
+
+/* What is to be emitted, and its name. */
+static void view_request(mtaio_event *view, struct target *target, const mtaio_emission *a) {
+    if (a->event)
+        event_view(view, a->event);
+    else
+        *view =
+            (mtaio_event){.data = a->data, .metadata = a->metadata, .change = (uint8_t)a->change, .count = 1};
     if (a->resolved) {
         struct node *n = a->resolved->node;
-        emit.target = (struct target){.name = node_name(n), .length = n->length, .node = n};
+        *target = (struct target){.name = node_name(n), .length = n->length, .node = n};
     } else {
-        emit.target = mtaio__target_of(a->event ? view.name : a->name);
+        *target = mtaio__target_of(a->event ? view->name : a->name);
     }
-    view.name = emit.target.name;
+    view->name = target->name;
+}
+
+/* Is it the result of an emission that could not begin? */
+static bool is_refusal(int r) {
+    return r < 0 && r != MTAIO_EHANDLER && r != MTAIO_EUNHANDLED && r != MTAIO_ECANCELED;
+}
+
+int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
+    int r = check_request(em, a);
+    if (r < 0) return r;
+    mtaio_event view;
+    struct emit emit = {.em = em, .view = &view, .report = a->report, .failure = a->failure, .ctx = a->ctx};
+    bool sealed = a->event && event_seal(a->event);
+    view_request(&view, &emit.target, a);
     mtaio_metadata_ref(a->metadata); /* what is kept of it must not change */
-    int r = mtaio__emit(&emit);
+    r = mtaio__emit(&emit);
     mtaio_metadata_unref(a->metadata);
-    if (sealed && r < 0 && r != MTAIO_EHANDLER && r != MTAIO_EUNHANDLED) event_unseal(a->event);
+    if (sealed && is_refusal(r)) event_unseal(a->event);
     return r;
 }
 
-/* --- Resting ----------------------------------------------------------------------------------- */
+/* --- Emissions that may rest ------------------------------------------------------------------- */
+
+#define SPARES_MAX 4
 
 static void emission_free(struct emission *e) {
+    struct thread *t = os_self();
+    mtaio_event *event = e->event;
+    mtaio_metadata *metadata = event ? NULL : e->view.metadata;
+    mtaio_emitter *held = e->held;
     mtaio__plan_fini(&e->plan);
-    mtaio__rest_pop(&e->rest);
-    mtaio_event_unref(e->event);
-    mtaio_emitter_unref(e->walk.em);
-    mtaio__free(e, sizeof *e);
+    if (e->walk.pin == &e->rest.pin)
+        mtaio__rest_pop(&e->rest);
+    else if (e->walk.pin)
+        pin_clear(e->walk.pin); /* popped later by who pushed it: what done starts is nested */
+    if (t && t->spare_count < SPARES_MAX) {
+        e->next = t->spares;
+        t->spares = e;
+        t->spare_count++;
+    } else {
+        mtaio__free(e, sizeof *e);
+    }
+    mtaio_event_unref(event);
+    mtaio_metadata_unref(metadata);
+    mtaio_emitter_unref(held);
+}
+
+/* It is over: the result. */
+static int emission_end(struct emission *e, mtaio_report *report) {
+    mtaio_report own = MTAIO_REPORT();
+    conclude(&e->walk, e->event ? e->event : &e->view, e->began_ns, report ? report : &own);
+    int r = result_of(&e->tally, &e->view);
+    emission_free(e);
+    return r;
 }
 
 static void emission_finished(struct emission *e) {
-    mtaio_report report = MTAIO_REPORT();
-    conclude(&e->walk, e->event, e->began_ns, &report);
-    int r = result_of(&e->tally, &e->view);
-    mtaio_async async = e->async;
-    mtaio_emitter *em = mtaio_emitter_ref(e->walk.em);
-    emission_free(e);
-    if (async.done) async.done(r, &report, async.ctx);
-    mtaio_emitter_unref(em);
+    mtaio_report own = MTAIO_REPORT(), *report = e->report ? e->report : &own;
+    void (*done)(int result, const mtaio_report *r, void *ctx) = e->done;
+    void *ctx = e->tally.ctx;
+    mtaio_emitter *held = e->held;
+    e->held = NULL;
+    int result = emission_end(e, report);
+    done(result, report, ctx);
+    mtaio_emitter_unref(held);
 }
 
-static int emission_new(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async,
-                        struct emission **ret) {
-    struct emission *e = mtaio__alloc_zeroed(sizeof *e);
-    if (!e) return MTAIO_ENOMEM;
-    e->event = mtaio_event_ref(event);
-    e->async = *async;
-    e->tally = (struct tally){.failure = async->failure, .ctx = async->ctx};
-    e->walk = (struct walk){.event = &e->view,
-                            .em = mtaio_emitter_ref(em),
-                            .pin = &e->rest.pin,
-                            .tally = &e->tally,
-                            .rest.emission = e};
+/* Without a name, and with only that set which costs little: NULL: out of memory. */
+static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
+    struct emission *e = t->spares;
+    if (e) {
+        t->spares = e->next;
+        t->spare_count--;
+    } else if (!(e = mtaio__alloc(sizeof *e))) {
+        return NULL;
+    }
+    e->walk.event = &e->view;
+    e->walk.em = em;
+    e->walk.pin = NULL;
+    e->walk.tally = &e->tally;
+    e->walk.rest = (struct walk_rest){.emission = e};
     e->top = &e->walk;
-    e->finished = emission_finished;
+    e->tally = (struct tally){0};
     mtaio__plan_init(&e->plan);
-    event_view(&e->view, event);
-    mtaio__rest_push(&e->rest, &em->family->reclaimer);
-    *ret = e;
-    return 0;
+    e->event = NULL;
+    e->held = NULL;
+    e->report = NULL;
+    e->finished = emission_finished;
+    e->abandoned = emission_free;
+    return e;
 }
 
-/* Begins it: 0, 1: it was held back, or it could not begin. */
-static int emission_begin(struct emission *e, mtaio_emitter *em) {
-    struct target target = {0};
-    if (!(e->event->kind & EVENT_BATCH)) target = mtaio__target_of(e->event->name);
-    int r = check_emission(em, &target, &e->view, false);
+/* Begins it, under a pin of this thread: 0, 1: it was held back, or it could not begin. */
+static int emission_begin(struct emission *e, struct thread *t, const struct target *target) {
+    mtaio_emitter *em = e->walk.em;
+    struct pin *pin;
+    int r = check_emission(em, target, &e->view, false);
+    if (r == 0) r = mtaio__pin_push(t, &em->family->reclaimer, &pin);
     if (r != 0) return r;
+    e->walk.pin = pin;
     e->began_ns = load_relaxed(&em->unusual) & EM_HOOKED ? os_now_ns() : 0;
     e->view.walk = &e->walk;
-    return choose(&e->walk, &target, &e->plan, &e->hooks);
+    r = choose(&e->walk, target, &e->plan, &e->hooks);
+    if (r < 0) {
+        pin_pop(t, pin);
+        e->walk.pin = NULL;
+    }
+    return r;
+}
+
+int mtaio_emit_start(mtaio_emitter *em, const mtaio_emission *a,
+                     void (*done)(int result, const mtaio_report *report, void *ctx)) {
+    int r = done ? check_request(em, a) : MTAIO_EINVAL;
+    if (r < 0) return r;
+    struct thread *t = thread_here();
+    struct emission *e = t ? emission_new(t, em) : NULL;
+    if (!e) return MTAIO_ENOMEM;
+    struct target target;
+    bool sealed = a->event && event_seal(a->event);
+    view_request(&e->view, &target, a);
+    mtaio_metadata_ref(a->metadata);
+    e->event = mtaio_event_ref(a->event);
+    e->report = a->report;
+    e->tally.failure = a->failure;
+    e->tally.ctx = a->ctx;
+    e->done = done;
+    r = emission_begin(e, t, &target);
+    if (r != 0) {
+        if (r < 0 && sealed) event_unseal(a->event);
+        if (r > 0) report_held(a->report);
+        emission_free(e);
+        return r > 0 ? 0 : r;
+    }
+    struct pin *pin = e->walk.pin;
+    r = mtaio__emission_run(e, t) == WALK_RESTS ? MTAIO_EINPROGRESS : emission_end(e, e->report);
+    pin_pop(t, pin);
+    mtaio__drive_postponed(t);
+    return r;
 }
 
 /* Without checks of its arguments; the event is owned. */
 int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async) {
-    struct emission *e;
     struct thread *t = thread_here();
-    if (!t) return MTAIO_ENOMEM;
-    if (t->depth >= MTAIO_DEPTH_MAX) return MTAIO_EDEPTH;
+    struct emission *e = t ? emission_new(t, em) : NULL;
+    if (!e) return MTAIO_ENOMEM;
+    struct target target = {0};
     bool sealed = event_seal(event);
-    int r = emission_new(em, event, async, &e);
+    event_view(&e->view, event);
+    e->event = mtaio_event_ref(event);
+    e->held = mtaio_emitter_ref(em);
+    e->tally.failure = async->failure;
+    e->tally.ctx = async->ctx;
+    e->done = async->done;
+    if (!(event->kind & EVENT_BATCH)) target = mtaio__target_of(event->name);
+    int r = emission_begin(e, t, &target);
     if (r == 0) {
-        r = emission_begin(e, em);
-        if (r == 0) {
-            mtaio__emission_drive(e);
-            return 0;
-        }
-        emission_free(e);
+        struct pin *pin = e->walk.pin;
+        if (mtaio__emission_run(e, t) == WALK_DONE) emission_finished(e);
+        pin_pop(t, pin);
+        mtaio__drive_postponed(t);
+        return 0;
     }
-    if (r < 0) {
-        if (sealed) event_unseal(event);
-        return r;
-    }
-    mtaio_report report = MTAIO_REPORT();
-    report.held = true;
-    if (async->done) async->done(0, &report, async->ctx);
+    if (r < 0 && sealed) event_unseal(event);
+    emission_free(e);
+    if (r < 0) return r;
+    mtaio_report report;
+    report_held(&report);
+    async->done(0, &report, async->ctx);
     return 0;
 }
 
@@ -340,7 +434,7 @@ int mtaio_emit_async(mtaio_emitter *em, mtaio_event *event, const mtaio_async *a
 
 /* --- Nobody waits ------------------------------------------------------------------------------ */
 
-static void unawaited(mtaio_emitter *em, const char *name, int status) {
+void mtaio__unawaited(mtaio_emitter *em, const char *name, int status) {
     mtaio__trouble(em, &(mtaio_trouble){.kind = MTAIO_TROUBLE_UNAWAITED,
                                         .emitter = mtaio_emitter_name(em),
                                         .name = name,
@@ -348,23 +442,46 @@ static void unawaited(mtaio_emitter *em, const char *name, int status) {
 }
 
 /* A handler failed: that is an 'error' event, unless it is one already. */
-static void nowait_failure(const mtaio_failure *failure, void *ctx) {
-    mtaio_emitter *em = ctx;
+static void tell_failure(mtaio_emitter *em, const mtaio_failure *failure) {
     int r = MTAIO_EUNHANDLED;
     if (!is_error_name(failure->name)) {
         mtaio_failure copy = *failure;
         r = mtaio_emit(em, "error", &copy);
     }
-    if (r < 0) unawaited(em, failure->name, failure->status);
+    if (r < 0) mtaio__unawaited(em, failure->name, failure->status);
 }
+
+static void nowait_failure(const mtaio_failure *failure, void *ctx) { tell_failure(ctx, failure); }
 
 static void nowait_done(int result, const mtaio_report *report, void *ctx) {
     (void)report;
-    if (result == MTAIO_EUNHANDLED) unawaited(ctx, "error", result); /* failures have been told already */
+    if (result == MTAIO_EUNHANDLED)
+        mtaio__unawaited(ctx, "error", result); /* failures have been told already */
+}
+
+static void unawaited_failure(const mtaio_failure *failure, void *ctx) {
+    tell_failure(((struct unawaited *)ctx)->em, failure);
+}
+
+static void unawaited_done(int result, const mtaio_report *report, void *ctx) {
+    struct unawaited *u = ctx;
+    nowait_done(result, report, u->em);
+    u->over(u);
+}
+
+void *mtaio_event_ctx(const mtaio_event *event) {
+    const struct tally *tally = event && event->walk ? event->walk->tally : NULL;
+    bool ours = tally && (tally->failure == nowait_failure || tally->failure == unawaited_failure);
+    return tally && !ours ? tally->ctx : NULL;
 }
 
 int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event) {
     if (!em || !event || !(event->kind & EVENT_OWNED)) return MTAIO_EINVAL;
     return mtaio__emit_owned(em, event,
                              MTAIO_ASYNC(.done = nowait_done, .failure = nowait_failure, .ctx = em));
+}
+
+int mtaio__emit_unawaited(mtaio_event *event, struct unawaited *u) {
+    return mtaio__emit_owned(u->em, event,
+                             MTAIO_ASYNC(.done = unawaited_done, .failure = unawaited_failure, .ctx = u));
 }

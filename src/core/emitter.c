@@ -331,6 +331,7 @@ int mtaio_emitter_close(mtaio_emitter *em) {
     if (first) {
         mtaio__suppressed_close(em);
         mtaio__deferrals_close(f, em);
+        mtaio__delayed_close(em);
         mtaio__after_removing(f, true);
     }
     mtaio__family_drop(f);

@@ -88,6 +88,19 @@ struct emit {
 int mtaio__emit(const struct emit *emit);
 int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async);
 
+/* Tells the last resort that an emission which nobody awaits has failed. */
+void mtaio__unawaited(mtaio_emitter *em, const char *name, int status);
+
+/* As mtaio_emit_nowait, and over is called once, as done of mtaio_emit_async is: u may be gone when it returns. */
+struct unawaited {
+    mtaio_emitter *em;
+    void (*over)(struct unawaited *u);
+};
+int mtaio__emit_unawaited(mtaio_event *event, struct unawaited *u);
+
+/* --- delay.c: cancels the emissions to come ------------------------------------------------------ */
+void mtaio__delayed_close(mtaio_emitter *em);
+
 /* --- suppress.c: 1: the event is held back; 0: it is not; or ENOMEM ----------------------------- */
 int mtaio__suppress_take(mtaio_emitter *em, const mtaio_event *event);
 void mtaio__suppressed_close(mtaio_emitter *em); /* drops what is held */

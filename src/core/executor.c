@@ -155,7 +155,11 @@ bool mtaio_executor_is_current(const mtaio_executor *ex) {
 }
 
 int mtaio__executor_submit(mtaio_executor *ex, struct mtaio_job *job) {
-    return ex->pool != NULL ? mtaio__pool_submit(ex->pool, job) : loop_submit(ex, job);
+    return ex->pool != NULL ? mtaio__pool_submit(ex->pool, job, true) : loop_submit(ex, job);
+}
+
+int mtaio__executor_put(mtaio_executor *ex, struct mtaio_job *job) {
+    return ex->pool != NULL ? mtaio__pool_submit(ex->pool, job, false) : loop_submit(ex, job);
 }
 
 /* --- Posting a function ------------------------------------------------------------------------ */

@@ -10,4 +10,7 @@
  * ECLOSED, what post returned, or waiter_init's errors. */
 int mtaio__executor_submit(mtaio_executor *ex, struct mtaio_job *job);
 
+/* The same, but a full pool queue grows: for jobs of which there are only so many. */
+int mtaio__executor_put(mtaio_executor *ex, struct mtaio_job *job);
+
 #endif

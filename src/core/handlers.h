@@ -186,6 +186,7 @@ struct mtaio_emitter {
     struct node *idle; /* one node without handlers is kept: the next to be registered may be the same */
     mtaio_emitter *source, *first_derived, *next_derived, *prev_derived;
     struct mtaio_suppression *suppressed; /* the oldest first */
+    struct delayed *delayed;              /* emissions to come */
     size_t max_listeners;
 
     /* Fixed: */

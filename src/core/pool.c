@@ -191,38 +191,26 @@ static void *worker_main(void *arg) {
 
 int mtaio__waiter_init(struct waiter *w) {
     struct worker *self = worker_here();
-    int r;
 
-    w->done = false;
-    if (self != NULL) {
-        if (self->depth >= MTAIO_DEPTH_MAX)
-            return MTAIO_EDEPTH;
-        w->lock = &self->pool->lock;
-        w->cond = &self->cond;
+    *w = (struct waiter){.done = false};
+    os_parking_init(&w->parking);
+    if (self == NULL)
         return 0;
-    }
-    w->lock = &w->own_lock;
-    w->cond = &w->own_cond;
-    r = os_mutex_init(&w->own_lock);
-    if (r < 0)
-        return r;
-    r = os_cond_init(&w->own_cond);
-    if (r < 0)
-        os_mutex_destroy(&w->own_lock);
-    return r;
+    if (self->depth >= MTAIO_DEPTH_MAX)
+        return MTAIO_EDEPTH;
+    w->lock = &self->pool->lock;
+    w->cond = &self->cond;
+    return 0;
 }
 
-void mtaio__waiter_fini(struct waiter *w) {
-    if (w->lock != &w->own_lock)
-        return;
-    os_cond_destroy(&w->own_cond);
-    os_mutex_destroy(&w->own_lock);
-}
-
-/* The waiter goes on as soon as the lock is released, so that nothing of it is touched afterwards. */
+/* A pool's thread goes on as soon as the lock is released, so that nothing of the waiter is touched afterwards. */
 void mtaio__waiter_wake(struct waiter *w) {
     os_mutex *lock = w->lock;
 
+    if (lock == NULL) {
+        os_unpark(&w->parking);
+        return;
+    }
     os_lock(lock);
     w->done = true;
     os_wake_one(w->cond);
@@ -230,18 +218,16 @@ void mtaio__waiter_wake(struct waiter *w) {
 }
 
 bool mtaio__waiter_wait(struct waiter *w, int64_t deadline_ns) {
-    struct worker *self = w->lock == &w->own_lock ? NULL : worker_here();
+    struct worker *self = worker_here();
     bool in_time = true, done;
 
+    if (w->lock == NULL)
+        return os_park(&w->parking, deadline_ns);
     os_lock(w->lock);
-    while (!w->done && in_time) {
-        if (self != NULL)
-            in_time = step_locked(self, deadline_ns);
-        else
-            in_time = os_wait_until(w->cond, w->lock, deadline_ns);
-    }
+    while (!w->done && in_time)
+        in_time = step_locked(self, deadline_ns);
     done = w->done;
-    if (self != NULL && self->pool->first != NULL)
+    if (self->pool->first != NULL)
         call_one_locked(self->pool); /* this thread may have been called for that job */
     os_unlock(w->lock);
     return done;
@@ -262,11 +248,10 @@ static int wait_for_room_unlock(struct pool *p, struct mtaio_job *job) {
     p->last_poster = &poster.next;
     os_unlock(&p->lock);
     mtaio__waiter_wait(&poster.waiter, INT64_MAX); /* the pool may be gone afterwards */
-    mtaio__waiter_fini(&poster.waiter);
     return poster.result;
 }
 
-int mtaio__pool_submit(struct pool *p, struct mtaio_job *job) {
+int mtaio__pool_submit(struct pool *p, struct mtaio_job *job, bool bounded) {
     struct worker *self = worker_here();
     bool own = self != NULL && self->pool == p;
 
@@ -277,7 +262,7 @@ int mtaio__pool_submit(struct pool *p, struct mtaio_job *job) {
         os_unlock(&p->lock);
         return MTAIO_ECLOSED;
     }
-    if (p->queued < p->capacity || (own && self->depth >= MTAIO_DEPTH_MAX)) {
+    if (p->queued < p->capacity || !bounded || (own && self->depth >= MTAIO_DEPTH_MAX)) {
         put_locked(p, job);
         os_unlock(&p->lock); /* the pool may be gone afterwards */
         return 0;

@@ -21,22 +21,21 @@ struct here {
     struct here *outer;
     const mtaio_executor *loop; /* NULL: no loop's job */
     struct worker *worker;      /* handed on from link to link; NULL: no pool's thread */
+    struct calling *calling;    /* messages' calls, within one of which it is (after.c); or NULL */
 };
 
 /* --- Waiting. One thread that waits for one thing, on its own stack. On a pool's thread waiting runs the
  * pool's queued jobs meanwhile, so a pool never waits for itself. */
 
 struct waiter {
-    bool done;      /* guarded by *lock */
-    os_mutex *lock; /* own_lock, or the pool's */
-    os_cond *cond;  /* own_cond, or that of the pool's thread */
-    os_mutex own_lock;
-    os_cond own_cond;
+    os_parking parking; /* where it sleeps, if it is no pool's thread */
+    os_mutex *lock;     /* the pool's, or NULL */
+    os_cond *cond;      /* the pool's thread's */
+    bool done;          /* guarded by *lock */
 };
 
-/* On the thread that will wait. ESYSTEM; EDEPTH: MTAIO_DEPTH_MAX jobs run within each other on it. */
+/* On the thread that will wait. EDEPTH: MTAIO_DEPTH_MAX jobs run within each other on it. */
 int mtaio__waiter_init(struct waiter *w);
-void mtaio__waiter_fini(struct waiter *w);
 
 /* Any thread, once; the waiter may be gone when it returns. */
 void mtaio__waiter_wake(struct waiter *w);
@@ -52,8 +51,8 @@ struct pool;
 /* ENOMEM, ESYSTEM. */
 int mtaio__pool_new(unsigned threads, size_t capacity, struct pool **ret);
 
-/* As mtaio__executor_submit. */
-int mtaio__pool_submit(struct pool *p, struct mtaio_job *job);
+/* As mtaio__executor_submit; not bounded: as mtaio__executor_put. */
+int mtaio__pool_submit(struct pool *p, struct mtaio_job *job, bool bounded);
 
 /* As mtaio_executor_close. */
 void mtaio__pool_close(struct pool *p);

@@ -17,6 +17,8 @@ static struct reclaimer *pending_first, *pending_last;
 static size_t pending_count;
 static void sweep_pending(void);
 
+os_mutex mtaio__timers_lock = OS_MUTEX_STATIC;
+
 /* --- Blocks ------------------------------------------------------------------------------------ */
 
 void *mtaio__block_alloc(const struct reclaimer *r, size_t bytes) {
@@ -53,19 +55,42 @@ static void pins_clear(struct thread *t) {
     for (unsigned i = 0; i < thread_pins(t); i++) store_release(&thread_pin(t, i)->of, NULL);
     t->depth = 0;
     t->serving = NULL;
+    t->running = NULL;
 }
 
 /* A thread has ended, perhaps inside a handler: its pins go with it. */
 static void thread_leave(void *record) {
     struct thread *t = record;
     bool inside = t->depth > 0;
+    if (t->leave) t->leave(t);
     pins_clear(t);
     store_release(&t->taken, 0); /* pairs with the cas of the next thread to take it */
     if (inside) sweep_pending();
 }
 
-/* In a forked child only the forking thread lives on: the others' pins hold nothing back. */
-static void threads_forked(void) {
+static void before_fork(void) {
+    os_lock(&mtaio__timers_lock); /* outermost */
+    os_lock(&pending_lock);
+    os_lock(&resting_lock);
+}
+
+static void after_fork(void) {
+    os_unlock(&resting_lock);
+    os_unlock(&pending_lock);
+    os_unlock(&mtaio__timers_lock);
+}
+
+/* In a forked child only the forking thread lives on: the others' pins hold nothing back. What owners of the parent
+ * still keep is not swept here: a thread that is not there may have had their lock. */
+static void forked(void) {
+    for (struct reclaimer *r = pending_first, *next; r; r = next) {
+        next = r->next_pending;
+        r->next_pending = r->prev_pending = NULL;
+        store_relaxed(&r->pending, false);
+    }
+    pending_first = pending_last = NULL;
+    pending_count = 0;
+    after_fork();
     struct thread *self = os_self();
     for (struct thread *t = load_acquire(&threads); t; t = t->next) {
         if (t == self || !load_relaxed(&t->taken)) continue;
@@ -84,7 +109,7 @@ static struct thread *thread_reuse(void) {
 
 struct thread *mtaio__thread_register(void) {
     os_fence_init();
-    if (os_at_fork(threads_forked) < 0) return NULL;
+    if (os_at_fork(before_fork, after_fork, forked) < 0) return NULL;
     struct thread *t = thread_reuse();
     if (!t) {
         t = mtaio__alloc_zeroed(sizeof *t);
@@ -115,16 +140,30 @@ int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **r
     return 0;
 }
 
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of) {
-    rest->pin = (struct pin){0};
+static void rest_link(struct resting *rest) {
     os_lock(&resting_lock);
     rest->prev = NULL;
     rest->next = load_relaxed(&resting_first);
     if (rest->next) rest->next->prev = rest;
     store_release(&resting_first, rest);
     os_unlock(&resting_lock);
+}
+
+void mtaio__rest_push(struct resting *rest, const struct reclaimer *of) {
+    rest->pin = (struct pin){0};
+    rest_link(rest);
     fence_full(); /* for a scan that finds the list empty: what it unlinked before is not found after this */
     pin_set(&rest->pin, of);
+}
+
+/* A scan looks at the pins of threads first: where it finds this one gone, it finds that one on the list. */
+void mtaio__rest_move(struct resting *rest, struct pin *from) {
+    rest->pin = (struct pin){.of = load_relaxed(&from->of),
+                             .lower = load_relaxed(&from->lower),
+                             .upper = load_relaxed(&from->upper),
+                             .running = load_relaxed(&from->running)};
+    rest_link(rest);
+    store_release(&from->of, NULL); /* pairs with the scan */
 }
 
 void mtaio__rest_pop(struct resting *rest) {

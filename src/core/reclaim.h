@@ -96,9 +96,15 @@ struct thread {
     unsigned depth;        /* nested walks on this thread, and the next one's pin; private */
     ATOMIC(bool) has_more; /* they are there */
     ATOMIC(uint32_t) taken;
-    struct serving *serving;    /* emissions this thread runs for others; private */
-    struct emission *postponed; /* to be driven on once this thread is less deep; private */
-    struct thread *next;        /* fixed once published */
+    struct thread *next; /* fixed once published */
+
+    /* Private: */
+    struct serving *serving;    /* emissions this thread runs for others */
+    struct emission *postponed; /* to be driven on once this thread is less deep */
+    struct emission *running;   /* those it is inside of that are not on its stack, the innermost first */
+    struct emission *spares;    /* memory for the next ones */
+    unsigned spare_count;
+    void (*leave)(struct thread *t); /* the thread ends: lets go of both; set before there are any */
 };
 
 /* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that
@@ -107,6 +113,9 @@ struct serving {
     const struct pin *pin;
     struct serving *next;
 };
+
+/* The timers'. Here, for it is held around a fork, as the locks of reclaim.c are: the child can use them. */
+extern os_mutex mtaio__timers_lock;
 
 struct thread *mtaio__thread_register(void);
 
@@ -166,6 +175,10 @@ struct resting {
     struct resting *next, *prev;
 };
 void mtaio__rest_push(struct resting *rest, const struct reclaimer *of);
+
+/* The walk under the calling thread's pin `from` rests from now on: the same pin, on the list. Cannot fail, and
+ * at every moment one of the two is found. `from` is still to be popped. */
+void mtaio__rest_move(struct resting *rest, struct pin *from);
 void mtaio__rest_pop(struct resting *rest);
 
 /* --- Scanning ---------------------------------------------------------------------------------- */

@@ -212,3 +212,9 @@ bool mtaio__pattern_matches(const char *pattern, const char *name) {
         if (!step(&pattern, &name)) return false;
     return *pattern ? deep_matches(pattern, name) : *name == '\0';
 }
+
+int mtaio_pattern_matches(const char *pattern, const char *name) {
+    int r = mtaio__pattern_check(pattern, NULL);
+    if (r >= 0) r = mtaio__name_check(name);
+    return r < 0 ? r : mtaio__pattern_matches(pattern, name);
+}

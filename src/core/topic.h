@@ -21,6 +21,7 @@ typedef struct topics {
     ATOMIC(struct topic_table *) names; /* NULL: no pattern without '*' */
     ATOMIC(struct topic_table *) edges;
     ATOMIC(struct topic_node *) root; /* NULL: no pattern with '*' */
+    ATOMIC(uint64_t) wildcards;       /* how many patterns with '*' have been added, ever */
     struct reclaimer *reclaimer;
 } topics;
 
@@ -34,8 +35,12 @@ void mtaio__topics_fini(topics *t);
  * store_release. */
 ATOMIC(void *) *mtaio__topics_add(topics *t, const char *pattern);
 
-/* Removes the pattern, if there, with whatever only it needed. Allocates nothing. */
+/* The slot of a pattern that is there, or NULL. Under the owner's lock. */
+ATOMIC(void *) *mtaio__topics_find(const topics *t, const char *pattern);
+
+/* Removes the pattern, if there, with whatever only it needed; that of a slot. Allocates nothing. */
 void mtaio__topics_remove(topics *t, const char *pattern);
+void mtaio__topics_remove_at(topics *t, ATOMIC(void *) *slot);
 
 /* Calls visit(value) for each pattern that matches the valid name and has a value; a visit that answers false
  * ends the match. In no particular order, each pattern once. A pattern that is added or removed meanwhile may

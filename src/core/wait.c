@@ -15,7 +15,6 @@ struct waiting {
 
 static void waiting_unref(struct waiting *w) {
     if (atomic_sub(&w->refs, 1) != 1) return;
-    mtaio__waiter_fini(&w->waiter);
     mtaio_event_unref(w->event);
     mtaio__free(w, sizeof *w);
 }

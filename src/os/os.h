@@ -12,6 +12,9 @@
 typedef pthread_mutex_t os_mutex;
 typedef pthread_cond_t os_cond;
 typedef pthread_t os_thread;
+typedef struct os_parking {
+    ATOMIC(uint32_t) state;
+} os_parking;
 #define OS_MUTEX_STATIC PTHREAD_MUTEX_INITIALIZER /* for a mutex that lives as long as the process */
 #else
 #include "explore_types.h"
@@ -27,12 +30,26 @@ void os_unlock(os_mutex *m);
  * every call of a user's function can assert that there is none. */
 int os_locks_held(void);
 
+/* A lock that is not made of these (core/guard.h) was taken (+1), or released (-1). */
+#if defined(MTAIO_DEBUG) || defined(MTAIO_EXPLORE)
+void os_count_locks(int change);
+#else
+static inline void os_count_locks(int change) { (void)change; }
+#endif
+
 int os_cond_init(os_cond *c);
 void os_cond_destroy(os_cond *c);
 void os_wait(os_cond *c, os_mutex *m);                           /* may wake for no reason */
 bool os_wait_until(os_cond *c, os_mutex *m, int64_t deadline_ns); /* false: the deadline passed */
 void os_wake_one(os_cond *c);
 void os_wake_all(os_cond *c);
+
+/* Where one thread sleeps until another lets it go, once. It needs nothing of the system. os_unpark touches
+ * nothing of it once the thread may go on; false: the deadline passed. What was written before os_unpark is seen
+ * after os_park. */
+void os_parking_init(os_parking *p);
+bool os_park(os_parking *p, int64_t deadline_ns);
+void os_unpark(os_parking *p);
 
 /* 0 or MTAIO_ESYSTEM. Signals are blocked in the new thread. */
 int os_thread_start(os_thread *ret, void *(*run)(void *arg), void *arg);
@@ -48,6 +65,17 @@ int64_t os_deadline_ns(int64_t timeout_ns);
 
 /* Waits a moment in a loop that polls: a yield at first, then longer naps, 1 ms at most. */
 void os_nap(unsigned attempt);
+
+/* Tells the processor that the calling loop only looks again and again; for a few rounds, then sleep. */
+void os_pause(void);
+
+/* A descriptor that poll and its kin find readable while it is set, whatever is said twice. It is never waited
+ * on here: setting and clearing return at once. What was written before a set is seen after a clear that found it
+ * set. >= 0, or MTAIO_ESYSTEM. */
+int os_event_fd_new(void);
+void os_event_fd_set(int fd);
+void os_event_fd_clear(int fd);
+void os_event_fd_close(int fd);
 
 /* Unpredictable bytes; falls back on the clock and addresses where the system has none. */
 void os_random(void *ret, size_t bytes);
@@ -75,11 +103,19 @@ void *os_here(void);
 void os_here_set(void *value);
 #endif
 
+/* What tells the calling thread from all others that are alive; never NULL. */
+#ifndef MTAIO_EXPLORE
+static inline const void *os_thread_mark(void) { return &mtaio__self; }
+#else
+const void *os_thread_mark(void);
+#endif
+
 /* Tells this process from one that was forked off it. */
 long os_process(void);
 
-/* Runs in the child after each fork, from the first call on. 0 or MTAIO_ESYSTEM. */
-int os_at_fork(void (*child)(void));
+/* Around each fork, from the first call on: before it, and after it in the parent and in the child. Any may be NULL.
+ * Those of the first call count, for the process. 0 or MTAIO_ESYSTEM. */
+int os_at_fork(void (*before)(void), void (*parent)(void), void (*child)(void));
 
 /* The two halves of an asymmetric fence: between a store and a later load by a thread that does it often
  * (light: nearly free) and by a thread that does it rarely (heavy: makes every thread of the process pass a full

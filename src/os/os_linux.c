@@ -8,11 +8,13 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <mtaio/base.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -29,7 +31,8 @@ static int system_result(int error) { return error == 0 ? 0 : MTAIO_ESYSTEM; }
 
 #ifdef MTAIO_DEBUG
 static _Thread_local int locks_held;
-#define COUNT_LOCKS(change) ((void)(locks_held += (change)))
+#define COUNT_LOCKS(change) os_count_locks(change)
+void os_count_locks(int change) { locks_held += change; }
 int os_locks_held(void) { return locks_held; }
 #else
 #define COUNT_LOCKS(change) ((void)0)
@@ -100,6 +103,34 @@ void os_wake_one(os_cond *c) { pthread_cond_signal(c); }
 
 void os_wake_all(os_cond *c) { pthread_cond_broadcast(c); }
 
+/* --- Parking ----------------------------------------------------------------------------------- */
+
+enum { PARKING_EMPTY, PARKING_ASLEEP, PARKING_GO };
+
+void os_parking_init(os_parking *p) { p->state = PARKING_EMPTY; }
+
+/* The thread may be gone, and its parking with it, as soon as it sees GO. Waking whoever sleeps at that address then
+ * is a wake-up for no reason, as everybody who sleeps so has to expect. */
+void os_unpark(os_parking *p) {
+    if (atomic_swap(&p->state, PARKING_GO) == PARKING_ASLEEP)
+        syscall(SYS_futex, &p->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+bool os_park(os_parking *p, int64_t deadline_ns) {
+    int64_t ns = deadline_ns > 0 ? deadline_ns : 0;
+    struct timespec deadline = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+    uint32_t state = PARKING_EMPTY;
+    bool in_time = true;
+
+    atomic_cas(&p->state, &state, PARKING_ASLEEP);
+    while (in_time && load_acquire(&p->state) != PARKING_GO) { /* pairs with the swap of os_unpark */
+        long r = syscall(SYS_futex, &p->state, FUTEX_WAIT_BITSET_PRIVATE, PARKING_ASLEEP,
+                         deadline_ns != INT64_MAX ? &deadline : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
+        in_time = r == 0 || errno != ETIMEDOUT;
+    }
+    return load_acquire(&p->state) == PARKING_GO;
+}
+
 /* --- Threads ----------------------------------------------------------------------------------- */
 
 int os_thread_start(os_thread *ret, void *(*run)(void *arg), void *arg) {
@@ -151,13 +182,15 @@ _Thread_local void *mtaio__here;
 
 long os_process(void) { return getpid(); }
 
-static _Thread_local void (*fork_child)(void); /* the argument of fork_init */
+static _Thread_local void (*fork_before)(void), (*fork_parent)(void), (*fork_child)(void); /* for fork_init */
 static int fork_result;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-static void fork_init(void) { fork_result = pthread_atfork(NULL, NULL, fork_child); }
+static void fork_init(void) { fork_result = pthread_atfork(fork_before, fork_parent, fork_child); }
 
-int os_at_fork(void (*child)(void)) {
+int os_at_fork(void (*before)(void), void (*parent)(void), void (*child)(void)) {
+    fork_before = before;
+    fork_parent = parent;
     fork_child = child;
     pthread_once(&fork_once, fork_init);
     return system_result(fork_result);
@@ -190,6 +223,46 @@ void os_nap(unsigned attempt) {
     }
     cancellation = cancellation_off();
     nanosleep(&nap, NULL); /* a signal may cut it short */
+    cancellation_restore(cancellation);
+}
+
+void os_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#else
+    fence_compiler();
+#endif
+}
+
+/* --- Descriptors ------------------------------------------------------------------------------- */
+
+int os_event_fd_new(void) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    return fd >= 0 ? fd : MTAIO_ESYSTEM;
+}
+
+void os_event_fd_set(int fd) {
+    int cancellation = cancellation_off();
+
+    eventfd_write(fd, 1); /* fails where the count is full: then it is set */
+    cancellation_restore(cancellation);
+}
+
+void os_event_fd_clear(int fd) {
+    int cancellation = cancellation_off();
+    eventfd_t count;
+
+    eventfd_read(fd, &count); /* fails where it is not set */
+    cancellation_restore(cancellation);
+}
+
+void os_event_fd_close(int fd) {
+    int cancellation = cancellation_off();
+
+    close(fd);
     cancellation_restore(cancellation);
 }
 

@@ -1,5 +1,5 @@
 """Runs the main job on real and on bad input and compares its counts with counts made here, independently.
-Usage: test_package_events.py PATH_TO_PACKAGE_EVENTS"""
+Usage: test_package_events.py PATH_TO_PACKAGE_EVENTS, or: PYTHON PATH_TO_PACKAGE_EVENTS_PY"""
 import collections
 import gzip
 import os
@@ -51,6 +51,12 @@ def count(lines, ignored=('man-db',)):
         name = {'status': f'status.{words[0]}', 'startup': f'startup.{words[0]}.{words[1]}'}.get(
             action, f'package.{action}')
         c['names'][name] += 1
+        if action == 'status':
+            c['minutes'][f'{date} {line[11:16]}'] += 1
+        elif action == 'startup':
+            c['commands'][f'{words[0]}.{words[1]}'] += 1
+        elif action != 'conffile':
+            c['hours'][f'{line[11:13]}:00'] += 1
         package = {'status': words[1], 'startup': ':'}.get(action, words[0]).split(':')[0]
         if package in ignored:
             c['ignored']['all'] += 1
@@ -71,7 +77,7 @@ class Suite:
     def run(self, *arguments, data=b'', locale='C.UTF-8', columns=80, **options):
         environment = {**os.environ, 'LC_ALL': locale, 'COLUMNS': str(columns)}
         process = {'input': data, 'stdout': subprocess.PIPE, **options}
-        return Output(subprocess.run([self.program, *arguments], env=environment, stderr=subprocess.PIPE,
+        return Output(subprocess.run([*self.program, *arguments], env=environment, stderr=subprocess.PIPE,
                                      cwd=self.directory, timeout=100, **process))
 
     def file(self, name, content):
@@ -107,6 +113,18 @@ class Suite:
         self.equal('days', out.rows['Changes per day'], dict(wanted['days']))
         packages = sorted(wanted['packages'].items(), key=lambda item: (-item[1], item[0]))[:10]
         self.equal('packages', list(out.rows['Most changed packages'].items()), packages)
+        self.equal('hours', out.rows['Changes by hour of the day'], dict(wanted['hours']))
+        self.equal('commands', out.rows['Commands of dpkg'], dict(wanted['commands']))
+        minutes = sorted(wanted['minutes'].items(), key=lambda item: (-item[1], item[0]))[:5]
+        self.equal('minutes', re.findall(r'^  (\S+ \d\d:\d\d) +([\d,]+)  ', out.text, re.MULTILINE),
+                   [(minute, f'{n:,}') for minute, n in minutes])
+        dropped = max(0, len(lines) - 5)
+        received = len(lines) - dropped + sum(sum(wanted[part].values()) for part in ('hours', 'commands', 'minutes'))
+        self.has(out.text, f'Latest events ({dropped:,} earlier ones were dropped for this slow subscriber)')
+        self.has(out.text, f'  {received + dropped:,} messages for subscribers = {received:,} delivered + '
+                           f'{dropped:,} dropped')
+        for line in lines[-5:]:
+            self.has(out.text, f'\n  {line[:19]} ')
         for name, libraries in wanted['libraries'].items():
             self.has(re.sub(' +', ' ', out.text), f" {name} {wanted['actions'][name]:,} {libraries:,} ")
         self.has(out.text, f"upgrades: {wanted['upgrades'][False]} to a new upstream version, "
@@ -193,7 +211,7 @@ class Suite:
 
     def test_progress_only_on_a_terminal(self):
         screen, terminal = os.openpty()
-        with subprocess.Popen([self.program, '-'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        with subprocess.Popen([*self.program, '-'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                               stderr=terminal) as p:
             p.stdin.write(GOOD * 30000)
             time.sleep(0.7)   # a short input shows none
@@ -282,11 +300,11 @@ class Suite:
             self.has(out.errors, f'{name}: could not be decompressed to its end')
 
     def test_descriptors_that_cannot_be_used(self):
-        process = subprocess.run(['sh', '-c', '"$0" "$1" >/dev/full', self.program, RECORDED], timeout=60,
+        process = subprocess.run(['sh', '-c', '"$@" >/dev/full', 'sh', *self.program, RECORDED], timeout=60,
                                  stderr=subprocess.PIPE)
         self.equal('full', process.returncode, TROUBLE)
         self.has(process.stderr.decode(), 'cannot write: No space left on device')
-        process = subprocess.run(['sh', '-c', '"$0" - <&-', self.program], timeout=60, stderr=subprocess.PIPE,
+        process = subprocess.run(['sh', '-c', '"$@" - <&-', 'sh', *self.program], timeout=60, stderr=subprocess.PIPE,
                                  stdout=subprocess.PIPE)
         self.equal('no input', process.returncode, TROUBLE)
         self.has(process.stderr.decode(), 'Bad file descriptor')
@@ -303,7 +321,7 @@ class Suite:
 
 def main():
     with tempfile.TemporaryDirectory() as directory:
-        Suite(str(Path(sys.argv[1]).resolve()), directory).run_all()
+        Suite([str(Path(word).absolute()) for word in sys.argv[1:]], directory).run_all()
 
 
 if __name__ == '__main__':

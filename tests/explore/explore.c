@@ -165,6 +165,8 @@ static void end(void) {
         explore_set_failure("threads left over%s", who);
     else if (at > 0)
         explore_set_failure("deadlock%s", who);
+    else if (explore_fds_open())
+        explore_set_failure("a descriptor is left open");
     else
         explore_check_end(statics_start, statics_end);
     search->ends++;

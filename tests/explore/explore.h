@@ -69,6 +69,7 @@ void explore_point(void);
 
 size_t explore_live_blocks(void);
 int explore_self(void); /* 0: setup and check; then the threads setup starts, then the scenario's */
+bool explore_fd_is_set(int fd);   /* what poll would say of an os_event_fd */
 unsigned explore_complaints(void); /* calls of os_complain */
 
 #endif

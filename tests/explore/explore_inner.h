@@ -151,6 +151,9 @@ bool explore_life_conflicts(const volatile void *p);         /* any access to a 
 void explore_conflicts_free(const volatile void *p, size_t size);
 size_t explore_grain(const volatile void *p); /* explore_memory.c: its number; beyond all: in no arena */
 
+/* os_explore.c */
+bool explore_fds_open(void); /* any, still */
+
 /* explore.c */
 struct trace *explore_trace(const char *what, const volatile void *address); /* NULL: not tracing */
 void explore_trace_value(uint64_t value);

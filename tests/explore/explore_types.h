@@ -13,6 +13,12 @@ typedef struct os_cond {
 
 typedef int os_thread;
 
+typedef struct os_parking {
+    os_mutex lock;
+    os_cond cond;
+    int go;
+} os_parking;
+
 #define EXPLORE_MUTEX_MAGIC 0x6d757478u
 #define EXPLORE_COND_MAGIC 0x636f6e64u
 #define OS_MUTEX_STATIC {EXPLORE_MUTEX_MAGIC, 0}

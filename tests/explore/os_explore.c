@@ -57,6 +57,8 @@ void os_unlock(os_mutex *m) {
 }
 
 int os_locks_held(void) { return self() ? self()->locks : 0; }
+void os_count_locks(int change) { self()->locks += change; }
+const void *os_thread_mark(void) { return self(); }
 
 /* --- Conditions -------------------------------------------------------------------------------- */
 
@@ -113,6 +115,26 @@ void os_wake_all(os_cond *c) {
     wake(c, 0, THREADS_MAX);
 }
 
+/* --- Parking ----------------------------------------------------------------------------------- */
+
+void os_parking_init(os_parking *p) { *p = (os_parking){.lock = OS_MUTEX_STATIC, .cond = {EXPLORE_COND_MAGIC}}; }
+
+void os_unpark(os_parking *p) {
+    os_lock(&p->lock);
+    p->go = true;
+    os_wake_one(&p->cond);
+    os_unlock(&p->lock);
+}
+
+bool os_park(os_parking *p, int64_t deadline_ns) {
+    bool in_time = true;
+    os_lock(&p->lock);
+    while (!p->go && in_time) in_time = os_wait_until(&p->cond, &p->lock, deadline_ns);
+    bool go = p->go;
+    os_unlock(&p->lock);
+    return go;
+}
+
 /* --- Threads ----------------------------------------------------------------------------------- */
 
 int os_thread_start(os_thread *ret, void *(*run)(void *arg), void *arg) {
@@ -140,7 +162,9 @@ void os_here_set(void *value) { self()->here = value; }
 
 long os_process(void) { return 1; }
 
-int os_at_fork(void (*child)(void)) {
+int os_at_fork(void (*before)(void), void (*parent)(void), void (*child)(void)) {
+    (void)before;
+    (void)parent;
     (void)child;
     return 0;
 }
@@ -159,6 +183,47 @@ void os_nap(unsigned attempt) {
     (void)attempt;
     explore_point_of(OP_NAP, NULL, 0);
     self()->news = false;
+}
+
+/* A loop of so many rounds, then: what it looks at is a scheduling point, the pause is none. */
+void os_pause(void) {}
+
+/* --- Descriptors ------------------------------------------------------------------------------- */
+
+enum { FDS = 8, FD_FIRST = 1000, FD_OPEN = 1, FD_SET = 2 };
+static ATOMIC(uint32_t) fds[FDS];
+
+static ATOMIC(uint32_t) * fd_state(int fd) {
+    if (fd < FD_FIRST || fd >= FD_FIRST + FDS) explore_fail("%d is no descriptor", fd);
+    return &fds[fd - FD_FIRST];
+}
+
+static void check_open(uint32_t before, const char *what) {
+    if (!(before & FD_OPEN)) explore_fail("%s of a descriptor that is closed", what);
+}
+
+int os_event_fd_new(void) {
+    for (int i = 0; i < FDS; i++) {
+        uint32_t closed = 0;
+        if (atomic_cas(&fds[i], &closed, FD_OPEN)) return FD_FIRST + i;
+    }
+    return MTAIO_ESYSTEM;
+}
+
+void os_event_fd_set(int fd) { check_open(atomic_or(fd_state(fd), FD_SET), "setting"); }
+void os_event_fd_clear(int fd) { check_open(atomic_swap(fd_state(fd), FD_OPEN), "clearing"); }
+void os_event_fd_close(int fd) { check_open(atomic_swap(fd_state(fd), 0), "closing"); }
+
+bool explore_fd_is_set(int fd) {
+    uint32_t state = load_acquire(fd_state(fd));
+    check_open(state, "polling");
+    return state & FD_SET;
+}
+
+bool explore_fds_open(void) {
+    for (int i = 0; i < FDS; i++)
+        if (fds[i]) return true;
+    return false;
 }
 
 /* --- What else --------------------------------------------------------------------------------- */

@@ -205,6 +205,57 @@ static void check_waited(void) {
     deferral_end(2);
 }
 
+/* --- Emissions that begin under their thread's pin, and rest under one of their own ---------------- */
+
+/* Its own result, or done's. */
+static void start(void) {
+    enter();
+    int r = mtaio_emit_start(s.em, MTAIO_EMISSION(.name = "x"), on_done);
+    if (r != MTAIO_EINPROGRESS) on_done(r, NULL, NULL);
+}
+/* Between the two a's context is still in use, whatever the others do. */
+static void start_and_complete(void) {
+    start();
+    mtaio_deferral *d = load_relaxed(&s.deferral);
+    EXPLORE_CHECK(s.a.calls == 0 || (d && s.a.destroyed == 0));
+    store_release(&s.flag, 1);
+    if (d) *result_here() = mtaio_deferral_complete(d, 0);
+}
+/* Once it has returned no call of a is under way: a deferred one is over only when it is completed. */
+static void cancel_a_waiting(void) {
+    enter();
+    *result_here() = mtaio_listener_cancel_wait(s.listener);
+    EXPLORE_CHECK(s.a.running == 0 && (s.a.calls == 0 || load_acquire(&s.flag)));
+}
+static void cancel_a_and_reclaim(void) {
+    cancel();
+    mtaio_reclaim();
+}
+/* Both handlers go, and another comes, so that lane, node and all are replaced. */
+static void replace_all_and_reclaim(void) {
+    enter();
+    *result_here() = mtaio_emitter_remove_all(s.em, NULL);
+    EXPLORE_CHECK(listen_to("x", &s.c, NULL) == 0);
+    mtaio_reclaim();
+}
+static void check_started_and_cancelled(void) {
+    EXPLORE_CHECK(done.calls == 1 && done.result == s.a.calls + s.b.calls && s.result[2] == 1);
+    EXPLORE_CHECK(s.a.calls <= 1 && s.b.calls == 1);
+    deferral_end(2);
+}
+static void check_started_and_replaced(void) {
+    EXPLORE_CHECK(done.calls == 1 && done.result == s.a.calls + s.b.calls + s.c.calls);
+    EXPLORE_CHECK(s.result[2] == 2 && (s.c.calls == 0 || s.a.calls + s.b.calls == 0));
+    deferral_end(2);
+    EXPLORE_CHECK(s.c.destroyed == 1);
+}
+
+/* b was called unless it had been cancelled. */
+static void check_started_three(void) {
+    EXPLORE_CHECK(done.calls == 1 && done.result == 1 + s.b.calls && s.result[2] == 0 && s.result[3] == 1);
+    deferral_end(2);
+}
+
 /* --- Waiting for an event ------------------------------------------------------------------------ */
 
 static void await_event(void) {
@@ -265,6 +316,23 @@ static const struct bounded table[] = {
         .check = check_changed),
     ALL("resting-cancel-wait", .setup = setup_rests, TWO(complete_and_tell, cancel_a_wait),
         .check = check_waited),
+
+    ALL("start-completed-elsewhere", .setup = setup_defers, TWO(start, complete), .check = check_completed),
+    ALL("start-completed-before-return", .setup = setup_goes_on, TWO(start, complete),
+        .check = check_completed),
+    ALL("start-completed-inside-and-elsewhere", .setup = setup_completes, TWO(start, complete_failing),
+        .check = check_completed_inside),
+    ALL("start-fails-after-deferring", .setup = setup_fails, TWO(start, complete),
+        .check = check_failed_inside),
+    ALL("start-closed", .setup = setup_defers, TWO(start, close_now), .check = check_closed_meanwhile),
+    ALL("start-cancelled", .setup = setup_goes_on, TWO(start_and_complete, cancel_a_and_reclaim),
+        .check = check_started_and_cancelled),
+    ALL("start-cancelled-waiting", .setup = setup_goes_on, TWO(start_and_complete, cancel_a_waiting),
+        .check = check_started_and_cancelled),
+    UP_TO(3, EXPLORE_ALL, "start-replaced", .setup = setup_defers,
+          TWO(start_and_complete, replace_all_and_reclaim), .check = check_started_and_replaced),
+    UP_TO(2, 3, "start-completed-and-cancelled", .setup = setup_defers, THREE(start, complete, cancel_b),
+          .check = check_started_three),
 
     UP_TO(3, EXPLORE_ALL, "await-emit", .setup = scene_new, TWO(await_event, emit_x_by_name),
           .check = check_awaited),

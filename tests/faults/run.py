@@ -1,5 +1,5 @@
-"""Tests of the tests: eight faults, each put into a copy of one source, must be found by the gate for them.
-Usage: run.py ROOT BUILD_DIRECTORY PROGRAM.c
+"""Tests of the tests: known faults, each put into a copy of one source, must be found by the gate for them.
+Usage: run.py ROOT BUILD_DIRECTORY HANDLERS.c CHANNELS.c
 
 A fault is a replacement of text that must occur exactly once in the source: where it does not any more, the
 fault has to be written anew. A gate must be content with the true source, and complain of the faulty one for
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT, WORK = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-PROGRAM = str(Path(sys.argv[3]).resolve().relative_to(ROOT))
+HANDLERS, CHANNELS = (str(Path(arg).resolve().relative_to(ROOT)) for arg in sys.argv[3:5])
 sys.path.insert(0, str(ROOT / 'tests/lint'))
 from tap import Tap, run  # noqa: E402
 
@@ -25,6 +25,9 @@ def still():
         return ['setarch', '-R'] if int(Path('/proc/sys/vm/mmap_rnd_bits').read_text()) > 28 else []
     except (OSError, ValueError):
         return []
+
+
+COMPILED = {}   # (compiler, flags, source): object; what gates have in common is compiled once
 
 
 class Gate:
@@ -46,7 +49,11 @@ class Gate:
         problems, running = [], []
         for pattern, flags in [*self.extra, ('src/base/*.c', self.flags), ('src/core/*.c', self.flags)]:
             for source in sorted(ROOT.glob(pattern)):
-                self.objects[source] = directory / f'{source.parent.name}_{source.stem}.o'
+                key = (self.compiler, *flags, source)
+                self.objects[source] = COMPILED.get(key)
+                if self.objects[source]:
+                    continue
+                COMPILED[key] = self.objects[source] = directory / f'{source.parent.name}_{source.stem}.o'
                 running.append(self.compile(source, flags, self.objects[source]))
                 if len(running) == (os.cpu_count() or 1):
                     problems += finish(running.pop(0))
@@ -74,16 +81,32 @@ EXPLORED = [*EXPLORE, '-fsanitize=thread']
 MEMORY = ['-O1', '-fsanitize=memory', '-fno-sanitize-recover=all']
 THREAD = ['-O1', '-fsanitize=thread']
 GNU = '-D_GNU_SOURCE'
+OS = ('src/os/os_linux.c', [GNU])
+
+
+def explore(name):
+    return Gate(f'explore-{name}', 'gcc', EXPLORED, [('tests/explore/explore*.c', EXPLORE),
+                                                     ('tests/explore/os_explore.c', EXPLORE),
+                                                     (f'tests/explore/scenarios_{name}.c', EXPLORED)])
+
+
+def unit(name):
+    return Gate(name, 'gcc', [], [OS, ('tests/unit/support.c', [GNU]), (f'tests/unit/{name}.c', [GNU])],
+                ['-lcmocka'])
+
+
+def tsan(name, program):
+    return Gate(name, 'gcc', THREAD, [('src/os/os_linux.c', [*THREAD, GNU]), (program, THREAD)],
+                ['-fsanitize=thread'], still())
+
+
 GATES = {gate.name: gate for gate in [
-    Gate('explore', 'gcc', EXPLORED, [('tests/explore/explore*.c', EXPLORE),
-                                      ('tests/explore/os_explore.c', EXPLORE),
-                                      ('tests/explore/scenarios_core_handlers.c', EXPLORED)]),
-    Gate('sweep', 'gcc', [], [('src/os/os_linux.c', [GNU]), ('tests/unit/support.c', [GNU]),
-                              ('tests/unit/test_alloc_sweep.c', [GNU])], ['-lcmocka']),
+    explore('core_handlers'), explore('guard'), explore('channel_receive'), explore('channel_publish'),
+    explore('channel_async'),
+    unit('test_alloc_sweep'), unit('test_channel_overflow'), unit('test_channel_publish'),
     Gate('msan', 'clang-14', MEMORY, [('src/os/os_linux.c', [*MEMORY, GNU]),
-                                      (PROGRAM, MEMORY)], ['-fsanitize=memory'], still()),
-    Gate('tsan', 'gcc', THREAD, [('src/os/os_linux.c', [*THREAD, GNU]),
-                                 (PROGRAM, THREAD)], ['-fsanitize=thread'], still()),
+                                      (HANDLERS, MEMORY)], ['-fsanitize=memory'], still()),
+    tsan('tsan', HANDLERS), tsan('tsan-channels', CHANNELS),
 ]}
 
 # What is wrong, the source, the replacements, the gate with its arguments, and what it must say.
@@ -91,32 +114,77 @@ FAULTS = [
     ('what a reader still sees is freed', 'core/reclaim.c',
      [('mtaio__scan_holds(s, (uint64_t)r->birth << BIRTH_SHIFT, r->when) ? &kept : &freed;',
        '&freed;\n        (void)s;')],
-     'explore', ['emit-lane-freed'], 'use after free'),
+     'explore-core_handlers', ['emit-lane-freed'], 'use after free'),
     ('a name is published by a relaxed store', 'core/table.c',
      [('store_release(&b->node[i], n);', 'store_relaxed(&b->node[i], n);')],
      'tsan', [], 'data race'),
     ('a context ends while it is in use', 'core/emitter.c',
      [('if (!held || !mtaio__scan_runs(s, l)) listener_end(l);', 'listener_end(l);')],
-     'explore', ['emit-cancel'], r'check failed: c->of->running == 0|use after free'),
+     'explore-core_handlers', ['emit-cancel'], r'check failed: c->of->running == 0|use after free'),
     ('a handler for one event is called for two', 'core/listen.c',
      [('if (!atomic_cas(&listener_more(l)->claimed, &unclaimed, 1)) return false;', '(void)unclaimed;'),
       ('return there;', 'return true;')],
-     'explore', ['once-two-emits'], r'check failed: s\.a\.calls == 1'),
+     'explore-core_handlers', ['once-two-emits'], r'check failed: s\.a\.calls == 1'),
     ('memory that was refused goes unnoticed', 'core/register.c',
      [('if (ret && !(handle = mtaio__alloc_zeroed(sizeof *handle))) return MTAIO_ENOMEM;',
        'if (ret) handle = mtaio__alloc_zeroed(sizeof *handle);')],
-     'sweep', [], r'ERROR.* test_scenarios'),
+     'test_alloc_sweep', [], r'ERROR.* test_scenarios'),
     ('no fence between a store and a load', 'core/reclaim.c',
      [('    fence_full();\n    if (!is_alone(8)) os_fence_heavy();', '')],
-     'explore', ['emit-cancel'], r'check failed: c->of->running == 0|use after free'),
+     'explore-core_handlers', ['emit-cancel'], r'check failed: c->of->running == 0|use after free'),
     ('two locks are taken in either order', 'core/emitter.c',
      [('static void family_hold(struct reclaimer *r) { mtaio__family_hold((struct family *)r); }',
        'static void family_hold(struct reclaimer *r) {\n    struct family *f = (struct family *)r;\n'
        '    os_lock(&f->lock);\n    mtaio__family_hold(f);\n    os_unlock(&f->lock);\n}')],
-     'explore', ['emit-cancel'], 'deadlock'),
+     'explore-core_handlers', ['emit-cancel'], 'deadlock'),
     ('a field is never set', 'core/handlers.c',
      [('    b->dead = 0;\n', '')],
      'msan', [], 'use-of-uninitialized-value'),
+
+    # Channels.
+    ('a guard is taken from its favourite without a fence', 'core/guard.c',
+     [('        os_fence_heavy(); /* pairs with guard_lock', '        /* pairs with guard_lock')],
+     'explore-guard', ['thrice-twice'], 'check failed'),
+    ('a guard has a new favourite while the old one is on its way in', 'core/guard.c',
+     [(' && !g->owner && os_is', ' && os_is')],
+     'explore-guard', ['thrice-thrice'], 'check failed'),
+    ('a place is free before its message was copied out', 'core/receive.c',
+     [('store_release(&sub->head, head + n);', 'store_relaxed(&sub->head, head + n);')],
+     'tsan-channels', [], 'data race'),
+    ('a receiver sleeps without looking once more', 'core/watch.c',
+     [('if (subscriber_is_ready(sub)) return false; /* nobody can', '/* nobody can')],
+     'explore-channel_receive', ['publish-receive'], 'deadlock'),
+    ('a receiver whose time passes does not wait for who is waking it', 'core/receive.c',
+     [('            mtaio__waiter_wait(&me.waiter, INT64_MAX); /* it is just',
+       '            r = MTAIO_ETIMEDOUT; /* it is just')],
+     'explore-channel_receive', ['publish-receive-soon'], 'use after|that has returned|waits for|not initialised'),
+    ('a publisher sleeps where there is room by now', 'core/buffer.c',
+     [('    bool full = level_of(sub) >= sub->limit;', '    bool full = true;')],
+     'explore-channel_publish', ['full-publish-receive'], 'deadlock'),
+    ('a receiver makes room and looks for nobody', 'core/receive.c',
+     [('if (attention & ATTEND_WANTED) mtaio__line_carry_on(ch, &after);', '')],
+     'explore-channel_publish', ['full-publish-receive'], 'deadlock'),
+    ('a receiver that was told and is cancelled does not hand on', 'core/receive_async.c',
+     [('    hand_on(r->sub);\n', '    (void)hand_on;\n')],
+     'explore-channel_async', ['take-publish-cancel-beside'], 'deadlock'),
+    ('cancelling leaves those behind it in line', 'core/publish_async.c',
+     [('        mtaio__line_carry_on(ch, &after); /* it may', '        /* it may')],
+     'explore-channel_async', ['line-holds-up-cancel'], 'deadlock'),
+    ('a descriptor stays set when the last message is taken', 'core/receive.c',
+     [('        os_event_fd_clear(sub->fd);\n', '')],
+     'explore-channel_receive', ['publish-fd-with-message'], 'check failed: explore_fd_is_set'),
+    ('a shared message has too few references', 'core/publish.c',
+     [('slot_hold(slot, copies - 1);', 'slot_hold(slot, copies - 2);')],
+     'explore-channel_receive', ['hand-over-receive-two-subscribers'], 'use after free|double free|freed'),
+    ('a dropped message is not counted', 'core/buffer.c',
+     [('        sub->skipped++;\n', '')],
+     'test_channel_overflow', [], r'ERROR.* test_drop_newest'),
+    ('the next message does not tell of all that were missed', 'core/buffer.c',
+     [('uint64_t missed = oldest->missed + 1;', 'uint64_t missed = 1;')],
+     'test_channel_overflow', [], r'ERROR.* test_drop_oldest'),
+    ('data that was refused is released', 'core/message.c',
+     [('    if (p->release && slot_kind(s) == SLOT_SHARED) s->u.content->release = NULL;\n', '')],
+     'test_channel_publish', [], r'ERROR.* test_stays_the_callers'),
 ]
 
 

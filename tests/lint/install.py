@@ -1,6 +1,6 @@
 """Installs into an empty directory and builds programs against what is there, as a user would: by pkg-config, with
 the shared and the static library, in C and C++.
-Usage: install.py MESON BUILD_DIR INCLUDE_DIR"""
+Usage: install.py MESON BUILD_DIR INCLUDE_DIR ADAPTER_DIR..."""
 import os
 import sys
 import tempfile
@@ -31,7 +31,7 @@ int main(void) {
 
 
 def main():
-    meson, build, include = sys.argv[1:]
+    meson, build, *includes = sys.argv[1:]
     tap = Tap()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -45,7 +45,7 @@ def main():
         env = dict(os.environ, PKG_CONFIG_LIBDIR=str(pc.parent), PKG_CONFIG_SYSROOT_DIR=str(root),
                    LD_LIBRARY_PATH=str(libdir))
 
-        headers = {p.name for p in Path(include).rglob('*.h')}
+        headers = {p.name for include in includes for p in Path(include).glob('mtaio/*.h')}
         installed = {p.name for p in root.rglob('include/mtaio/*')}
         tap.check('every public header is installed, and nothing else',
                   [f'{name}: only in one of them' for name in sorted(headers ^ installed)])
@@ -64,6 +64,22 @@ def main():
             if not problems:
                 output, problems = run([program], env=env)
             tap.check(f'a program: {name}', problems)
+
+        # What the adapters need besides is where it always is: only ours is moved into the root.
+        env['PKG_CONFIG_PATH'] = env.pop('PKG_CONFIG_LIBDIR')
+        del env['PKG_CONFIG_SYSROOT_DIR']
+        moved = {}
+        for flag, variable, place in ('-I', 'includedir', next(root.rglob('include'))), ('-L', 'libdir', libdir):
+            output, problems = run(['pkg-config', f'--variable={variable}', 'mtaio'], env=env)
+            moved[flag + output.strip()] = flag + str(place)
+        for adapter in map(Path, includes[1:]):
+            words, problems = run(['pkg-config', '--cflags', '--libs', f'mtaio-{adapter.name}'], env=env)
+            if not problems:
+                output, problems = run(['gcc', '-Wall', adapter / 'example.c', *(moved.get(w, w) for w in words.split()),
+                                        '-pthread', '-o', program])
+            if not problems:
+                output, problems = run([program], env=env)
+            tap.check(f'the example of mtaio-{adapter.name}', problems)
     tap.done()
 
 

@@ -27,7 +27,7 @@ def difference(what, names, than, others):
 def main():
     include, ledger, shared, static = map(Path, sys.argv[1:])
     tap = Tap()
-    api = c_source.api(p.read_text() for p in include.rglob('*.h'))
+    api = c_source.api(p.read_text() for p in include.glob('mtaio/*.h'))
     listed = set(re.findall(r'(\w+);', re.search(r'global:(.*?)local:', ledger.read_text(), re.DOTALL).group(1)))
     exported = symbols(shared, '-D', '--defined-only')
     versions = {name for name, kind in exported.items() if kind == 'A'}

@@ -13,7 +13,8 @@ struct world {
     mtaio_event *event;
     mtaio_metadata *metadata;
     mtaio_deferral *deferral;
-    struct actor a, b, bad, waits;
+    mtaio_deferral *resting[8];
+    struct actor a, b, bad, waits, rests;
     void *made; /* what the scenario's call gave */
 };
 
@@ -36,6 +37,11 @@ static int same(const mtaio_event *event, mtaio_event *mapped, void *ctx) {
     return mtaio_event_set_data(mapped, ctx, NULL);
 }
 
+static int defer_it(mtaio_event *event, void *ctx) {
+    (void)ctx;
+    return mtaio_event_defer(event, mtaio_event_data(event));
+}
+
 static void make_world(struct world *w) {
     *w = (struct world){.em = emitter_new(), .a = {.tag = "a"}, .b = {.tag = "b"}};
     w->bad = (struct actor){.tag = "bad", .result = -1};
@@ -44,6 +50,7 @@ static void make_world(struct world *w) {
     listen(w->em, "x.*", &w->b);
     listen(w->em, "bad", &w->bad);
     listen(w->em, "waits", &w->waits);
+    OK(mtaio_on(w->em, "or fails", defer_it, NULL));
     OK(mtaio_emitter_filter(w->em, "x.**", MTAIO_FILTER(.call = pass), &w->derived));
     listen(w->derived, "x.z", &w->a);
     OK(mtaio_batch_new(w->em, &w->batch));
@@ -53,9 +60,17 @@ static void make_world(struct world *w) {
     w->event = event_new("x.y", NULL);
     OK(mtaio_metadata_new(&w->metadata));
     OK(mtaio_metadata_set(w->metadata, "k", "v"));
+    w->rests = (struct actor){.tag = "rests"};
+    listen(w->em, "rests", &w->rests);
+    for (size_t i = 0; i < COUNT(w->resting); i++) { /* no emission is left that could be used again */
+        w->rests.deferral = &w->resting[i];
+        emit_later(w->em, "rests");
+    }
+    forget_notes();
 }
 
 static void end_world(struct world *w) {
+    for (size_t i = 0; i < COUNT(w->resting); i++) complete(&w->resting[i], 0);
     mtaio_deferral_unref(w->deferral);
     mtaio_event_unref(w->event);
     mtaio_metadata_unref(w->metadata);
@@ -65,6 +80,7 @@ static void end_world(struct world *w) {
     mtaio_emitter_unref(w->em);
     mtaio_reclaim();
     forget_notes();
+    touch(0, NULL);
 }
 
 /* Counts, names, and what emissions do. */
@@ -218,6 +234,22 @@ static int call_emit_async(struct world *w) {
     return r;
 }
 
+static int call_emit_start(struct world *w) {
+    int r = mtaio_emit_start(w->em, MTAIO_EMISSION(.event = w->event), note_done);
+    CHECK((strstr(notes.text, "a b") != NULL) == (r == 2)); /* all of it, or nothing */
+    CHECK(mtaio_event_set_change(w->event, MTAIO_CREATE) == (r == 2 ? MTAIO_EBUSY : 0));
+    forget_notes();
+    return r;
+}
+
+/* Where the handler that defers has no memory for that, it has failed. */
+static int call_emit_start_rests(struct world *w) {
+    int r = mtaio_emit_start(w->em, MTAIO_EMISSION(.name = "or fails", .data = &w->deferral), note_done);
+    if (r == MTAIO_EINPROGRESS) complete(&w->deferral, 0);
+    forget_notes();
+    return r == MTAIO_EHANDLER ? MTAIO_ENOMEM : r;
+}
+
 static int call_nowait(struct world *w) {
     int r = mtaio_emit_nowait(w->em, w->event);
     CHECK(mtaio_event_set_change(w->event, MTAIO_CREATE) == (r == 0 ? MTAIO_EBUSY : 0));
@@ -254,6 +286,8 @@ static const struct scenario scenarios[] = {
     {"replay", call_replay, NULL, 1},
     {"held back", call_held, NULL, 0},
     {"emit async", call_emit_async, NULL, 0},
+    {"emit start", call_emit_start, NULL, 2},
+    {"emit start, rests", call_emit_start_rests, NULL, MTAIO_EINPROGRESS},
     {"emit nowait", call_nowait, NULL, 0},
 };
 

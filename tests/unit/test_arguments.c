@@ -239,7 +239,11 @@ static void test_emitting(void **state) {
     end_world();
 }
 
-#define BAD_EMISSION(expected, em, ...) REFUSED(expected, mtaio_emit_with(em, MTAIO_EMISSION(__VA_ARGS__)))
+#define BAD_EMISSION(expected, em, ...)                                                                      \
+    do {                                                                                                     \
+        REFUSED(expected, mtaio_emit_with(em, MTAIO_EMISSION(__VA_ARGS__)));                                 \
+        REFUSED(expected, mtaio_emit_start(em, MTAIO_EMISSION(__VA_ARGS__), note_done));                     \
+    } while (0)
 
 static void test_emit_with(void **state) {
     (void)state;
@@ -249,6 +253,8 @@ static void test_emit_with(void **state) {
     for (e.size = 0; e.size < sizeof e; e.size += sizeof e - 1)
         REFUSED(MTAIO_EINVAL, mtaio_emit_with(w.em, &e));
     REFUSED(MTAIO_EINVAL, mtaio_emit_with(w.em, NULL));
+    REFUSED(MTAIO_EINVAL, mtaio_emit_start(w.em, NULL, note_done));
+    REFUSED(MTAIO_EINVAL, mtaio_emit_start(w.em, MTAIO_EMISSION(.name = "x.y"), NULL));
     BAD_EMISSION(MTAIO_EINVAL, NULL, .name = "x.y");
     BAD_EMISSION(MTAIO_EINVAL, w.em, .name = NULL); /* none of the three */
     BAD_EMISSION(MTAIO_EINVAL, w.em, .name = "x.y", .resolved = w.name);
@@ -434,6 +440,8 @@ static void test_events(void **state) {
     REFUSED(MTAIO_EINVAL, mtaio_event_set_change(w.event, (mtaio_change)-1));
     REFUSED(MTAIO_EINVAL, mtaio_event_set_metadata(NULL, w.metadata));
     REFUSED(MTAIO_EINVAL, mtaio_event_set_propagate(NULL, false));
+    REFUSED(MTAIO_EINVAL, mtaio_event_cancel(NULL));
+    REFUSED(MTAIO_EBUSY, mtaio_event_cancel(w.event));
     REFUSED(MTAIO_EBUSY, mtaio_event_set_name(w.sealed, "x"));
     REFUSED(MTAIO_EBUSY, mtaio_event_set_data(w.sealed, NULL, NULL));
     REFUSED(MTAIO_EBUSY, mtaio_event_set_change(w.sealed, MTAIO_CREATE));

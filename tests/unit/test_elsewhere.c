@@ -1,44 +1,5 @@
 /* test_elsewhere.c - handlers that an executor runs: a loop turned by hand, and thread pools. */
-#include "record.h"
-
-/* --- A loop turned by hand: post queues, turn runs -------------------------------------------------------
- */
-
-static struct loop {
-    mtaio_job *jobs[64];
-    size_t count;
-    int refuse; /* what post answers, if not 0 */
-    bool current;
-} loop;
-
-static int post(mtaio_job *job, void *ctx) {
-    (void)ctx;
-    note("post");
-    if (loop.refuse != 0)
-        return loop.refuse;
-    CHECK(loop.count < COUNT(loop.jobs));
-    loop.jobs[loop.count++] = job;
-    return 0;
-}
-
-static bool is_current(void *ctx) {
-    (void)ctx;
-    return loop.current;
-}
-
-static void take_job(void (*what)(mtaio_job *job)) {
-    assert_true(loop.count > 0);
-    mtaio_job *job = loop.jobs[0];
-    memmove(loop.jobs, loop.jobs + 1, --loop.count * sizeof *loop.jobs);
-    what(job);
-}
-
-static mtaio_executor *loop_new(void) {
-    mtaio_executor *ex = NULL;
-    loop = (struct loop){0};
-    OK(mtaio_executor_new(MTAIO_LOOP(.post = post, .is_current = is_current), &ex));
-    return ex;
-}
+#include "loops.h"
 
 static mtaio_executor *pool_new(unsigned threads, size_t queue) {
     mtaio_executor *ex = NULL;

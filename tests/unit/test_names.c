@@ -294,9 +294,14 @@ static void test_matching(void **state) {
         assert_int_equal(mtaio_off(em, pattern, play, &a), 1);
         assert_int_equal(mtaio_emit(em, name, NULL), 0);
         assert_int_equal(a.calls, 2 * expected);
+        assert_int_equal(mtaio_pattern_matches(pattern, name), expected);
         mtaio_emitter_unref(em);
         forget_notes();
     }
+    assert_int_equal(mtaio_pattern_matches("a*", "a"), MTAIO_EPATTERN);
+    assert_int_equal(mtaio_pattern_matches("a", "*"), MTAIO_ENAME);
+    assert_int_equal(mtaio_pattern_matches(NULL, "a"), MTAIO_EINVAL);
+    assert_int_equal(mtaio_pattern_matches("a", NULL), MTAIO_EINVAL);
 }
 
 /* Filters, maps, pipes and suppressions take the same patterns, through the same matcher. */

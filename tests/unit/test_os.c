@@ -392,8 +392,8 @@ static void test_fork(void **state) {
 
     (void)state;
     shared_init(&s);
-    assert_int_equal(os_at_fork(in_child), 0);
-    assert_int_equal(os_at_fork(in_child), 0);
+    assert_int_equal(os_at_fork(NULL, NULL, in_child), 0);
+    assert_int_equal(os_at_fork(NULL, NULL, in_child), 0);
     child = fork();
     if (child == 0) {
         os_lock(&s.lock);

@@ -55,41 +55,24 @@ static void test_new(void **state) {
     EVENTUALLY(support_live_blocks() == 0);
 }
 
-/* The same from a thread that would wait. */
+/* A thread that waits asks for nothing that could be refused. */
 static void test_waiter(void **state) {
     struct waiter w;
 
     (void)state;
-    for (int at = 1; at <= 2; at++) {
-        refuse(at);
-        assert_int_equal(mtaio__waiter_init(&w), MTAIO_ESYSTEM);
-    }
-    refuse(0);
-}
-
-/* "where it would have to wait for room, ESYSTEM": the job is not taken, the pool goes on. */
-static void test_post(void **state) {
-    mtaio_executor *ex = new_pool(1, 1);
-    struct gate gate = {.open = false};
-    atomic_int ran = 0;
-
-    (void)state;
-    post(ex, pass_gate, &gate);
-    EVENTUALLY(atomic_load(&gate.entered) == 1);
-    post(ex, count, &ran);
     refuse(1);
-    assert_int_equal(mtaio_executor_post(ex, never, never, NULL), MTAIO_ESYSTEM);
+    assert_int_equal(mtaio__waiter_init(&w), 0);
+    assert_false(mtaio__waiter_wait(&w, 0));
+    mtaio__waiter_wake(&w);
+    assert_true(mtaio__waiter_wait(&w, INT64_MAX));
+    assert_int_equal(atomic_load(&asked), 0);
     refuse(0);
-    atomic_store(&gate.open, true);
-    mtaio_executor_unref(ex);
-    assert_int_equal(atomic_load(&ran), 1);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_new, nothing_left),
         cmocka_unit_test_teardown(test_waiter, nothing_left),
-        cmocka_unit_test_teardown(test_post, nothing_left),
     };
 
     support_init();

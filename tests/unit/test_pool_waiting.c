@@ -24,7 +24,6 @@ static void wait_here(struct wait *w) {
     if (w->init_result == 0) {
         CHECK(mtaio__waiter_wait(&w->waiter, INT64_MAX));
         CHECK(os_locks_held() == 0);
-        mtaio__waiter_fini(&w->waiter);
     }
     atomic_fetch_add(&w->over, 1);
 }
@@ -55,7 +54,6 @@ static void wait_with_limits(void *arg) {
     CHECK(mtaio__waiter_wait(&w.waiter, os_deadline_ns(10000 * MS)));
     CHECK(mtaio__waiter_wait(&w.waiter, 0)); /* woken is woken */
     CHECK(pthread_join(thread, NULL) == 0);
-    mtaio__waiter_fini(&w.waiter);
     count(arg);
 }
 
@@ -80,7 +78,6 @@ static void wait_with_work(void *arg) {
     CHECK(!mtaio__waiter_wait(&w->waiter, 0));
     CHECK(!mtaio__waiter_wait(&w->waiter, os_now_ns() - MS));
     CHECK(atomic_load(&w->ready) == 0);
-    mtaio__waiter_fini(&w->waiter);
     atomic_fetch_add(&w->over, 1);
 }
 
@@ -115,7 +112,6 @@ static void wake_or_wait(unsigned index, void *ctx) {
             mtaio__waiter_wake(p->waiter);
         } else {
             CHECK(mtaio__waiter_wait(&here, i % 2 == 0 ? INT64_MAX : os_deadline_ns(10000 * MS)));
-            mtaio__waiter_fini(&here);
             here = (struct waiter){.done = false}; /* "the waiter may be gone" */
         }
         support_barrier_wait(&p->barrier);
@@ -139,7 +135,6 @@ static void wait_for_own_pool(void *arg) {
     CHECK(mtaio__waiter_init(&w->waiter) == 0);
     CHECK(mtaio_executor_post(w->ex, let_go, NULL, w) == 0);
     CHECK(mtaio__waiter_wait(&w->waiter, INT64_MAX));
-    mtaio__waiter_fini(&w->waiter);
     atomic_fetch_add(&w->over, 1);
 }
 
@@ -258,7 +253,6 @@ static void bounce_job(void *arg) {
         CHECK(mtaio__waiter_init(&inner.waiter) == 0);
         CHECK(mtaio_executor_post(inner.pools[0], bounce_job, NULL, &inner) == 0);
         CHECK(mtaio__waiter_wait(&inner.waiter, INT64_MAX));
-        mtaio__waiter_fini(&inner.waiter);
     } else {
         count(b->deepest);
     }
@@ -280,8 +274,6 @@ static void test_pools_wait_for_each_other(void **state) {
         post(b, bounce_job, &two);
         assert_true(mtaio__waiter_wait(&one.waiter, INT64_MAX));
         assert_true(mtaio__waiter_wait(&two.waiter, INT64_MAX));
-        mtaio__waiter_fini(&one.waiter);
-        mtaio__waiter_fini(&two.waiter);
     }
     mtaio_executor_unref(a);
     mtaio_executor_unref(b);
@@ -367,7 +359,6 @@ static void test_allocates_nothing(void **state) {
         assert_int_equal(mtaio__waiter_init(&w.waiter), 0);
         assert_int_equal(mtaio__executor_submit(ex, &w.job), 0);
         assert_true(mtaio__waiter_wait(&w.waiter, INT64_MAX));
-        mtaio__waiter_fini(&w.waiter);
     }
     assert_int_equal(support_allocations(), before);
     mtaio_executor_unref(ex);

@@ -6,6 +6,7 @@
 static _Thread_local size_t steps; /* segments looked at */
 #define SEGMENT_STEP() (steps++)
 #include "core/topic.c"
+#include "core/topic_match.c"
 #include "core/topic_set.c"
 
 #include <pthread.h>
@@ -179,15 +180,15 @@ static void test_colliding_keys(void **state) {
     struct topic_node parent = {.kind = SEGMENT};
     struct reclaimer r = {0};
     const topics none = {.reclaimer = &r};
-    const struct key key = {&parent, "abc", 3, SEGMENT};
+    const struct key key = {&parent, "abc", 3, SEGMENT, 0};
     struct topic_node *node = node_new(&none, &key);
     (void)state;
     CHECK(node != NULL);
     assert_true(key_is(&key, node));
-    assert_false(key_is(&(struct key){&parent, "abd", 3, SEGMENT}, node));
-    assert_false(key_is(&(struct key){&parent, "ab", 2, SEGMENT}, node));
-    assert_false(key_is(&(struct key){&parent, "abc", 3, BACK_SEGMENT}, node));
-    assert_false(key_is(&(struct key){NULL, "abc", 3, SEGMENT}, node));
+    assert_false(key_is(&(struct key){&parent, "abd", 3, SEGMENT, 0}, node));
+    assert_false(key_is(&(struct key){&parent, "ab", 2, SEGMENT, 0}, node));
+    assert_false(key_is(&(struct key){&parent, "abc", 3, BACK_SEGMENT, 0}, node));
+    assert_false(key_is(&(struct key){NULL, "abc", 3, SEGMENT, 0}, node));
     mtaio__block_free(&node->block);
 }
 

@@ -1,0 +1,151 @@
+/* incoming.c - what comes from the server, to the channel. Everything is validated: the server does not do
+ * it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "nats_inner.h"
+
+/* What may wait in the client library, while the channel blocks, before it drops what comes. */
+enum { PENDING_MESSAGES = 1 << 20, PENDING_BYTES = 1 << 28 };
+
+static void refuse(mtaio_nats_binding *b, const char *text) {
+    b->refused++;
+    mtaio__binding_tell(b, "nats.refused", 1, text);
+}
+
+static void lose(mtaio_nats_binding *b, const char *name, uint64_t count, const char *text) {
+    if (count == 0) return;
+    b->lost += count;
+    mtaio__binding_tell(b, name, count, text);
+}
+
+/* --- Headers ----------------------------------------------------------------------------------- */
+
+static bool is_text(const char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' && *s != '\t') return false;
+    return true;
+}
+
+/* 0 with *ret NULL where there are none. EINVAL: not such as become metadata. */
+static int metadata_of(natsMsg *message, mtaio_metadata **ret) {
+    const char **keys = NULL, *value;
+    int count = 0, r = 0;
+    *ret = NULL;
+    natsStatus s = natsMsgHeader_Keys(message, &keys, &count);
+    if (s == NATS_NOT_FOUND) return 0;
+    if (s != NATS_OK) return s == NATS_NO_MEMORY ? MTAIO_ENOMEM : MTAIO_EINVAL;
+    r = mtaio_metadata_new(ret);
+    for (int i = 0; r >= 0 && i < count; i++) {
+        if (natsMsgHeader_Get(message, keys[i], &value) != NATS_OK || !is_text(keys[i]) || !is_text(value))
+            r = MTAIO_EINVAL;
+        else
+            r = mtaio_metadata_set(*ret, keys[i], value);
+    }
+    free(keys);
+    if (r < 0) *ret = mtaio_metadata_unref(*ret);
+    return r;
+}
+
+/* --- Messages ---------------------------------------------------------------------------------- */
+
+/* Waits for room, unless the binding ends. */
+static int hand_over(mtaio_nats_binding *b, const mtaio_publication *p) {
+    int r;
+    do r = mtaio_channel_publish(b->channel, p, INT64_C(100000000));
+    while (r == MTAIO_ETIMEDOUT && !b->is_ending);
+    return r;
+}
+
+static void take(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
+    mtaio_metadata *metadata = NULL;
+    int r = metadata_of(message, &metadata);
+    if (r >= 0)
+        r = hand_over(b, MTAIO_PUBLICATION(.topic = topic, .data = natsMsg_GetData(message),
+                                           .bytes = (size_t)natsMsg_GetDataLength(message),
+                                           .metadata = metadata, .origin = b));
+    mtaio_metadata_unref(metadata);
+    if (r >= 0)
+        b->taken++;
+    else if (r == MTAIO_ENAME || r == MTAIO_EINVAL)
+        refuse(b, "a subject or headers that are none of ours");
+    else
+        lose(b, "nats.lost", 1, mtaio_error_text(r));
+}
+
+/* Neither ours, nor here before: the numbers are kept. A peer whose connection broke sends again what it was
+ * sending. */
+static bool note_number(mtaio_nats_binding *b, const char *reply, bool came) {
+    uint64_t id, number;
+    bool again;
+    if (!mtaio__reply_read(reply, &id, &number)) return true; /* of somebody who does not number */
+    if (id == b->id) return false;
+    uint64_t missing = mtaio__peers_note(&b->peers, id, number, came, &again);
+    if (b->takes_all) lose(b, "nats.lost", missing, "messages are missing");
+    return !again;
+}
+
+/* What the client library threw away because we were slow. */
+static void note_lagging(mtaio_nats_binding *b, natsSubscription *sub) {
+    int64_t dropped = 0;
+    if (natsSubscription_GetDropped(sub, &dropped) != NATS_OK || dropped <= b->dropped_before) return;
+    uint64_t more = (uint64_t)(dropped - b->dropped_before);
+    b->dropped_before = dropped;
+    if (b->takes_all)
+        mtaio__binding_tell(b, "nats.lagging", more,
+                            "taking is too slow"); /* the numbers will count them as lost */
+    else
+        lose(b, "nats.lagging", more, "taking is too slow");
+}
+
+static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
+    mtaio_nats_binding *b = closure;
+    const char *reply = natsMsg_GetReply(message);
+    const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), b->prefix_length);
+    (void)nc;
+    mtaio__nats_is_inside = true;
+    if (++b->seen % 64 == 0) note_lagging(b, sub);
+    bool is_number = topic && strcmp(topic, SENT_TOPIC) == 0;
+    bool is_request = reply && !mtaio__is_reply_of_ours(reply); /* who serves the topic gets it */
+    if (!b->is_ending && !is_request && note_number(b, reply, !is_number) && !is_number) {
+        if (!topic)
+            refuse(b, "a subject without a topic");
+        else if (mtaio__is_no_topic(topic))
+            take(b, message, NULL);
+        else if (!b->filters || mtaio__topic_is_of(topic, (const char *const *)b->take))
+            take(b, message, topic);
+    }
+    natsMsg_Destroy(message);
+    mtaio__nats_is_inside = false;
+}
+
+static void over(void *closure) {
+    mtaio_nats_binding *b = closure;
+    mtaio_nats *nats = b->nats;
+    mtaio__nats_is_inside = true;
+    mtaio__binding_drop(b);
+    mtaio__nats_run_end(nats);
+    mtaio__nats_is_inside = false;
+}
+
+int mtaio__incoming_start(mtaio_nats_binding *b) {
+    char subject[SUBJECT_MAX];
+    int r = mtaio__subject_of_patterns(b->prefix, (const char *const *)b->take, subject, &b->filters);
+    if (r < 0) return r;
+    b->peers.list = calloc(PEERS, sizeof *b->peers.list);
+    if (!b->peers.list) return MTAIO_ENOMEM;
+    natsStatus s = natsConnection_Subscribe(&b->incoming, b->nats->in.nc, subject, on_message, b);
+    if (s != NATS_OK) return mtaio__failed(s);
+    mtaio__binding_hold(
+        b); /* for `over`, which is not called where the connection was closed before it was set */
+    mtaio__nats_run_begin(b->nats);
+    s = natsSubscription_SetOnCompleteCB(b->incoming, over, b);
+    if (s != NATS_OK) {
+        mtaio__binding_drop(b);
+        mtaio__nats_run_end(b->nats);
+        return mtaio__failed(s);
+    }
+    natsSubscription_SetPendingLimits(b->incoming, PENDING_MESSAGES, PENDING_BYTES);
+    s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
+    return s == NATS_OK ? 0 : mtaio__failed(s);
+}

@@ -1,0 +1,153 @@
+/* mtaio/nats.h - channels across processes and machines, over NATS servers.
+ *
+ * A channel that is bound sends the messages of some topics to the other processes whose channels are bound
+ * under the same prefix, and takes theirs. Topics are subjects: prefix "shop", topic "order.paid" is the
+ * subject "shop.order.paid". Nothing that came from the network goes back to it.
+ *
+ * The rules of mtaio/base.h hold. Two errors mean something of their own here: ESYSTEM is what the client
+ * library answered (mtaio_nats_error tells it in words), EAGAIN that there is no connection at the moment. */
+#ifndef MTAIO_NATS_H
+#define MTAIO_NATS_H
+
+#include <mtaio/mtaio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Connections: one to publish and one to receive, so that neither direction holds up the other. */
+
+typedef struct mtaio_nats mtaio_nats;
+typedef struct mtaio_nats_options {
+    size_t size;         /* set by MTAIO_NATS_OPTIONS */
+    const char *servers; /* URLs separated by commas; NULL: nats://127.0.0.1:4222 */
+    const char *name;    /* for the server's logs; NULL: "mtaio" */
+    const char *user, *password;
+    const char *token;
+    const char *credentials; /* a file, as servers' tools write it */
+    const char *tls_ca, *tls_certificate,
+        *tls_key;          /* files; any of them: TLS, which a URL tls://... is too */
+    mtaio_emitter *events; /* told of what happens, see below; NULL: nobody */
+    int64_t timeout_ns;    /* of connecting, and of each answer; 0: 5 s */
+    int64_t retry_ns;      /* between two attempts to connect again; 0: 250 ms */
+    int64_t resume_ns; /* publishing waits so long after that, until the peers are back too; 0: 4 x retry */
+    bool send_asap;    /* each message at once: a shorter way for requests, fewer messages per second */
+} mtaio_nats_options;
+#define MTAIO_NATS_OPTIONS(...) (&(mtaio_nats_options){.size = sizeof(mtaio_nats_options), __VA_ARGS__})
+
+/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT, ESYSTEM (refused: no server,
+ * wrong password, certificate ...), EINVAL, ENOMEM. */
+MTAIO_API int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret);
+MTAIO_API mtaio_nats *mtaio_nats_ref(mtaio_nats *nats);
+MTAIO_API mtaio_nats *mtaio_nats_unref(mtaio_nats *nats); /* the last one closes */
+
+/* Sends what is waiting, timeout_ns at most (< 0: as long as it takes), then closes every binding and both
+ * connections, and waits until nothing calls you any more (unless it is called from there; as long as an
+ * answer may take). ETIMEDOUT: something was left, and dropped. Twice is no error. */
+MTAIO_API int mtaio_nats_close(mtaio_nats *nats, int64_t timeout_ns);
+MTAIO_API bool mtaio_nats_is_connected(const mtaio_nats *nats);
+
+/* The client library's words for the calling thread's last ESYSTEM from here; "" where there was none. */
+MTAIO_API const char *mtaio_nats_error(void);
+
+/* The data of the events nats.connected, nats.disconnected, nats.reconnected, nats.lagging (it takes messages
+ * slower than they come, and the client library dropped some), nats.lost (messages of a peer are missing),
+ * nats.refused (what came, or was to go, was no valid message), nats.error and nats.closed. Emitted on a
+ * thread of the connection; valid during that. */
+typedef struct mtaio_nats_state {
+    const char *server; /* its URL, "" while there is none */
+    const char *prefix; /* of the binding it is about; "" */
+    const char *text;   /* what the client library said; "" */
+    uint64_t count;     /* messages lost, dropped or refused by this event */
+} mtaio_nats_state;
+
+/* --- Bindings: a channel, and the topics that it shares. It holds the channel and the connection.
+ *
+ * What goes out waits in a buffer of the channel, as that of any subscriber, and stays there while there is
+ * no connection: its size and policy are the binding's. What comes in is published on the channel. Bytes and
+ * topic are sent, and metadata as headers; what has no bytes (data handed over by its pointer alone) is an
+ * empty message. A message without a topic reaches the peers that take everything.
+ *
+ * Every binding numbers what it sends, in the reply subject ("_MTAIO.<binding>.<number>"), so that peers
+ * which take everything of the prefix know how many messages of it they have lost, and no binding takes its
+ * own. */
+
+typedef struct mtaio_nats_binding mtaio_nats_binding;
+typedef struct mtaio_nats_binding_options {
+    size_t size;             /* set by MTAIO_NATS_BINDING_OPTIONS */
+    const char *prefix;      /* of the subjects: a name; required */
+    const char *const *send; /* patterns of topics that go out, ends with NULL; "*": all. NULL: none */
+    const char *const *take; /* ... that come in; of several, the server sends all that might match */
+    size_t buffer_size;      /* messages waiting to be sent; 0: 65,536 */
+    mtaio_overflow overflow; /* what publishing on the channel does when they are that many */
+} mtaio_nats_binding_options;
+#define MTAIO_NATS_BINDING_OPTIONS(...)                                                                      \
+    (&(mtaio_nats_binding_options){.size = sizeof(mtaio_nats_binding_options), __VA_ARGS__})
+
+/* When it returns, the server knows what the binding takes. ENAME (the prefix), EPATTERN, ECLOSED, ETIMEDOUT,
+ * EAGAIN, EINVAL, ENOMEM, ESYSTEM. */
+MTAIO_API int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_binding_options *options,
+                              mtaio_nats_binding **ret);
+MTAIO_API mtaio_nats_binding *mtaio_nats_binding_ref(mtaio_nats_binding *b);
+
+/* The last one unbinds, and sends nothing more. */
+MTAIO_API mtaio_nats_binding *mtaio_nats_binding_unref(mtaio_nats_binding *b);
+
+/* Sends what is waiting, timeout_ns at most, then ends the binding. ETIMEDOUT: something was left, and
+ * dropped. Twice is no error. */
+MTAIO_API int mtaio_nats_unbind(mtaio_nats_binding *b, int64_t timeout_ns);
+
+/* Waits until the server has got everything that was published on the channel before. ETIMEDOUT, ECLOSED. */
+MTAIO_API int mtaio_nats_flush(mtaio_nats_binding *b, int64_t timeout_ns);
+
+typedef struct mtaio_nats_stats {
+    size_t size;      /* set by the caller */
+    uint64_t sent;    /* given to the server */
+    uint64_t unsent;  /* in the buffer now */
+    uint64_t dropped; /* by the buffer's policy, or with the binding's end */
+    uint64_t taken;   /* published on the channel */
+    uint64_t lost; /* messages of peers that are known to be missing, and what the client library dropped */
+    uint64_t refused; /* no valid message: neither sent nor taken */
+} mtaio_nats_stats;
+MTAIO_API int mtaio_nats_stats_get(const mtaio_nats_binding *b, mtaio_nats_stats *ret); /* EINVAL */
+
+/* --- Requests: one asks, one who serves the topic answers. Nothing of it touches the channel. */
+
+typedef struct mtaio_nats_reply mtaio_nats_reply;
+MTAIO_API const void *mtaio_nats_reply_data(const mtaio_nats_reply *reply);
+MTAIO_API size_t mtaio_nats_reply_bytes(const mtaio_nats_reply *reply);
+MTAIO_API mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply);
+
+/* Waits for the answer. ETIMEDOUT; EABANDONED: nobody serves the topic, nor takes it; ELIMIT: more bytes than
+ * the server allows; ENAME, EAGAIN, ECLOSED, EINVAL, ENOMEM, ESYSTEM. timeout_ns < 0 or 0: the connection's.
+ */
+MTAIO_API int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                             int64_t timeout_ns, mtaio_nats_reply **ret);
+
+/* A request that is to be answered: the server's own, from any thread, who gives it back. */
+typedef struct mtaio_nats_request mtaio_nats_request;
+MTAIO_API const char *mtaio_nats_request_topic(const mtaio_nats_request *request);
+MTAIO_API const void *mtaio_nats_request_data(const mtaio_nats_request *request);
+MTAIO_API size_t mtaio_nats_request_bytes(const mtaio_nats_request *request);
+MTAIO_API int mtaio_nats_respond(mtaio_nats_request *request, const void *data,
+                                 size_t bytes); /* EALREADY, ESYSTEM */
+MTAIO_API mtaio_nats_request *
+mtaio_nats_request_unref(mtaio_nats_request *request); /* unanswered: nobody is told */
+
+/* Answers requests of the pattern until the binding ends: call is given each, on a thread of the connection,
+ * one after another. Of several servers of a pattern with the same `group` each request goes to one. destroy
+ * runs when the last call is over, also if serving failed. EPATTERN, EINVAL, ECLOSED, ENOMEM, ESYSTEM. */
+typedef struct mtaio_nats_server {
+    size_t size; /* set by MTAIO_NATS_SERVER */
+    void (*call)(mtaio_nats_request *request, void *ctx);
+    void (*destroy)(void *ctx);
+    void *ctx;
+    const char *group; /* NULL: each of them is asked */
+} mtaio_nats_server;
+#define MTAIO_NATS_SERVER(...) (&(mtaio_nats_server){.size = sizeof(mtaio_nats_server), __VA_ARGS__})
+MTAIO_API int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nats_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,157 @@
+/* nats_inner.h - what the files of this adapter share. */
+#ifndef MTAIO_NATS_INNER_H
+#define MTAIO_NATS_INNER_H
+
+#include <mtaio/nats.h>
+#include <nats/nats.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { SUBJECT_MAX = 4096 }; /* what servers take by default: a line of the protocol has little more */
+
+/* --- connection.c */
+
+/* One of the two connections. */
+struct wire {
+    struct mtaio_nats *nats;
+    natsConnection *nc;
+    bool is_up;     /* the lock of nats */
+    bool is_closed; /* its last callback has run; the lock of nats */
+};
+
+struct mtaio_nats {
+    atomic_size_t refs;  /* the user's and those of bindings' users; the last closes */
+    atomic_size_t holds; /* of the memory: the users together, each binding, each wire */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* monotonic */
+    struct wire out, in;
+    bool is_closing, is_closed;
+    bool was_open;     /* both were */
+    bool was_down;     /* since the last nats.connected or nats.reconnected */
+    size_t running;    /* subscriptions whose last call is not over */
+    int64_t resume_at; /* when publishing goes on; the lock */
+    mtaio_nats_binding *bindings;
+
+    /* Fixed. */
+    mtaio_emitter *events;
+    int64_t timeout_ns, retry_ns, resume_ns;
+};
+
+void mtaio__nats_hold(mtaio_nats *nats);
+void mtaio__nats_drop(mtaio_nats *nats);
+
+/* Emits a state event. */
+void mtaio__nats_tell(mtaio_nats *nats, const char *name, const mtaio_nats_state *state);
+
+/* What a subscription calls into begins and ends. The end wakes mtaio_nats_close, and drops the hold that
+ * begin took. */
+void mtaio__nats_run_begin(mtaio_nats *nats);
+void mtaio__nats_run_end(mtaio_nats *nats);
+
+/* Is this thread in a call from the client library? It must not wait for such then. */
+extern _Thread_local bool mtaio__nats_is_inside;
+
+/* Until messages may be published: 0; ETIMEDOUT; ECLOSED. */
+int mtaio__nats_wait_up(mtaio_nats *nats, int64_t deadline_ns);
+
+int64_t mtaio__now_ns(void);
+int64_t mtaio__deadline_of(int64_t timeout_ns); /* < 0: INT64_MAX */
+int64_t mtaio__to_ms(int64_t ns);               /* rounded up, 1 at least */
+void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_ns);
+
+/* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
+int mtaio__failed(natsStatus s);
+
+/* --- subject.c: topics and subjects */
+
+/* prefix.topic into ret, of SUBJECT_MAX bytes: its length, ENAME where that is no subject. The second takes
+ * what users give: topic NULL is none, and ours are refused. */
+int mtaio__subject_join(const char *prefix, const char *topic, char *ret);
+int mtaio__subject_of_topic(const char *prefix, const char *topic, char *ret);
+#define SENT_TOPIC "$mtaio-sent" /* tells the last number that was sent */
+
+/* The subject of a subscription to all topics of the patterns, perhaps to more. ret_wider: it is. EPATTERN.
+ */
+int mtaio__subject_of_patterns(const char *prefix, const char *const *patterns, char *ret, bool *ret_wider);
+
+/* The topic in a subject that begins with prefix and a dot; NULL: none. */
+const char *mtaio__topic_of_subject(const char *subject, size_t prefix_length);
+bool mtaio__is_no_topic(const char *topic);
+
+/* Does one of the patterns match? false also where the topic is no name. */
+bool mtaio__topic_is_of(const char *topic, const char *const *patterns);
+bool mtaio__patterns_take_all(const char *const *patterns);
+
+/* The reply subject "_MTAIO.<id>.<number>": hexadecimal. */
+enum { REPLY_MAX = 48 };
+void mtaio__reply_make(uint64_t id, uint64_t number, char *ret);
+bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number); /* false: another kind */
+bool mtaio__is_reply_of_ours(const char *reply);
+
+/* --- peers.c: what the bindings on the other side have sent */
+
+enum { PEERS = 256 };
+struct peer {
+    uint64_t id, next; /* the number that is expected */
+    uint64_t used;     /* when, by the table's count */
+};
+struct peers {
+    struct peer *list; /* PEERS of them */
+    uint64_t uses;
+    size_t last;
+};
+
+/* The peer has sent this number, and it came here or is only told of: how many are missing by now. ret_again:
+ * it came before. */
+uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again);
+
+/* --- binding.c */
+
+struct mtaio_nats_binding {
+    atomic_size_t refs;
+    atomic_size_t
+        holds; /* of the memory: the users together, the sending thread, each subscription, each request */
+    mtaio_nats *nats;
+    mtaio_nats_binding *next, *prev; /* its lock */
+    mtaio_channel *channel;
+    mtaio_subscriber *outgoing; /* NULL: nothing is sent */
+    natsSubscription *incoming; /* NULL: nothing is taken; and once it has ended */
+    struct service *services;   /* its lock */
+    pthread_t sender;
+    bool has_sender;
+    atomic_bool is_ending;
+    atomic_int_least64_t drain_until; /* the sender ends when its buffer is empty, or by then */
+    uint64_t id;
+    char *prefix;
+    size_t prefix_length;
+    char **take;
+    bool takes_all, filters;
+    struct peers peers; /* the thread of incoming; so are the next two */
+    int64_t dropped_before;
+    uint64_t seen;
+    bool is_listed; /* the lock of nats */
+    atomic_uint_least64_t sent, taken, lost, refused;
+    atomic_uint_least64_t refused_out; /* of those refused, what was to be sent */
+    atomic_uint_least64_t unsendable;  /* taken out of the buffer when the binding ended, and not sent */
+};
+
+void mtaio__binding_hold(mtaio_nats_binding *b);
+void mtaio__binding_drop(mtaio_nats_binding *b);
+
+/* Ends it: what is waiting is sent until the deadline. 0, ETIMEDOUT. */
+int mtaio__binding_end(mtaio_nats_binding *b, int64_t deadline_ns);
+
+void mtaio__binding_tell(mtaio_nats_binding *b, const char *name, uint64_t count, const char *text);
+
+/* --- outgoing.c: the sending thread */
+int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
+
+/* --- incoming.c */
+int mtaio__incoming_start(mtaio_nats_binding *b);
+
+/* --- request.c */
+struct service;
+void mtaio__services_end(mtaio_nats_binding *b);
+
+#endif

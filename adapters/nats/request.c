@@ -1,0 +1,200 @@
+/* request.c - asking, and serving those who ask. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "nats_inner.h"
+
+/* --- Asking ------------------------------------------------------------------------------------ */
+
+const void *mtaio_nats_reply_data(const mtaio_nats_reply *reply) {
+    return reply ? natsMsg_GetData((const natsMsg *)reply) : NULL;
+}
+
+size_t mtaio_nats_reply_bytes(const mtaio_nats_reply *reply) {
+    return reply ? (size_t)natsMsg_GetDataLength((const natsMsg *)reply) : 0;
+}
+
+mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply) {
+    natsMsg_Destroy((natsMsg *)reply);
+    return NULL;
+}
+
+int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                   int64_t timeout_ns, mtaio_nats_reply **ret) {
+    char subject[SUBJECT_MAX];
+    natsMsg *reply = NULL;
+    if (!b || !topic || !ret || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
+    int r = mtaio_pattern_matches("*", topic);
+    if (r >= 0) r = mtaio__subject_of_topic(b->prefix, topic, subject);
+    if (r < 0) return r;
+    if (b->is_ending) return MTAIO_ECLOSED;
+    int64_t ms = mtaio__to_ms(timeout_ns > 0 ? timeout_ns : b->nats->timeout_ns);
+    natsStatus s = natsConnection_Request(&reply, b->nats->out.nc, subject, data, (int)bytes, ms);
+    if (s != NATS_OK) return mtaio__failed(s);
+    *ret = (mtaio_nats_reply *)reply;
+    return 0;
+}
+
+/* --- Serving ----------------------------------------------------------------------------------- */
+
+struct service {
+    struct service *next; /* nats's lock */
+    mtaio_nats_binding *b;
+    natsSubscription *sub;
+    mtaio_nats_server how;
+    char *patterns[2]; /* the second is NULL */
+    bool filters;
+};
+
+struct mtaio_nats_request {
+    natsMsg *message;
+    mtaio_nats_binding *b;
+    const char *topic;
+    atomic_bool is_answered;
+};
+
+const char *mtaio_nats_request_topic(const mtaio_nats_request *request) {
+    return request ? request->topic : NULL;
+}
+
+const void *mtaio_nats_request_data(const mtaio_nats_request *request) {
+    return request ? natsMsg_GetData(request->message) : NULL;
+}
+
+size_t mtaio_nats_request_bytes(const mtaio_nats_request *request) {
+    return request ? (size_t)natsMsg_GetDataLength(request->message) : 0;
+}
+
+int mtaio_nats_respond(mtaio_nats_request *request, const void *data, size_t bytes) {
+    if (!request || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
+    if (atomic_exchange(&request->is_answered, true)) return MTAIO_EALREADY;
+    natsStatus s = natsConnection_Publish(request->b->nats->out.nc, natsMsg_GetReply(request->message), data,
+                                          (int)bytes);
+    return s == NATS_OK ? 0 : mtaio__failed(s);
+}
+
+mtaio_nats_request *mtaio_nats_request_unref(mtaio_nats_request *request) {
+    if (!request) return NULL;
+    natsMsg_Destroy(request->message);
+    mtaio__binding_drop(request->b);
+    free(request);
+    return NULL;
+}
+
+static mtaio_nats_request *request_new(struct service *service, natsMsg *message, const char *topic) {
+    mtaio_nats_request *request = calloc(1, sizeof *request);
+    if (!request) return NULL;
+    mtaio__binding_hold(service->b);
+    request->message = message;
+    request->b = service->b;
+    request->topic = topic;
+    return request;
+}
+
+static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
+    struct service *service = closure;
+    const char *reply = natsMsg_GetReply(message);
+    const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), service->b->prefix_length);
+    (void)nc;
+    (void)sub;
+    mtaio__nats_is_inside = true;
+    bool wanted = !service->b->is_ending && topic && reply && !mtaio__is_reply_of_ours(reply) &&
+                  mtaio__topic_is_of(topic, (const char *const *)service->patterns);
+    mtaio_nats_request *request = wanted ? request_new(service, message, topic) : NULL;
+    if (request)
+        service->how.call(request, service->how.ctx);
+    else
+        natsMsg_Destroy(message);
+    mtaio__nats_is_inside = false;
+}
+
+static void service_free(struct service *service) {
+    mtaio_nats_binding *b = service->b;
+    if (service->how.destroy) service->how.destroy(service->how.ctx);
+    natsSubscription_Destroy(service->sub);
+    free(service->patterns[0]);
+    free(service);
+    mtaio__binding_drop(b);
+}
+
+static void service_over(void *closure) {
+    struct service *service = closure;
+    mtaio_nats *nats = service->b->nats;
+    mtaio__nats_is_inside = true;
+    service_free(service);
+    mtaio__nats_run_end(nats);
+    mtaio__nats_is_inside = false;
+}
+
+void mtaio__services_end(mtaio_nats_binding *b) {
+    pthread_mutex_lock(&b->nats->lock);
+    struct service *service = b->services, *next;
+    b->services = NULL;
+    pthread_mutex_unlock(&b->nats->lock);
+    for (; service; service = next) {
+        next = service->next;
+        natsSubscription_Unsubscribe(service->sub);
+    }
+}
+
+static natsStatus subscribe(struct service *service, const char *subject) {
+    natsConnection *nc = service->b->nats->in.nc;
+    const char *group = service->how.group;
+    return group ? natsConnection_QueueSubscribe(&service->sub, nc, subject, group, on_request, service)
+                 : natsConnection_Subscribe(&service->sub, nc, subject, on_request, service);
+}
+
+/* Listed only while the binding has not begun to end, which ends those that are. */
+static bool service_list(struct service *service) {
+    mtaio_nats_binding *b = service->b;
+    pthread_mutex_lock(&b->nats->lock);
+    bool listed = b->is_listed;
+    if (listed) {
+        service->next = b->services;
+        b->services = service;
+    }
+    pthread_mutex_unlock(&b->nats->lock);
+    return listed;
+}
+
+static int serve(mtaio_nats_binding *b, const char *pattern, struct service *service) {
+    char subject[SUBJECT_MAX];
+    mtaio__binding_hold(b);
+    service->b = b;
+    service->patterns[0] = strdup(pattern);
+    if (!service->patterns[0]) return MTAIO_ENOMEM;
+    int r = mtaio__subject_of_patterns(b->prefix, (const char *const *)service->patterns, subject,
+                                       &service->filters);
+    if (r < 0) return r;
+    natsStatus s = subscribe(service, subject);
+    return s == NATS_OK ? 0 : mtaio__failed(s);
+}
+
+int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nats_server *server) {
+    if (!server || server->size != sizeof *server) return MTAIO_EINVAL;
+    int r = !b || !pattern || !server->call ? MTAIO_EINVAL : mtaio_pattern_matches(pattern, "a");
+    struct service *service = r < 0 ? NULL : calloc(1, sizeof *service);
+    if (!service) {
+        if (server->destroy) server->destroy(server->ctx);
+        return r < 0 ? r : MTAIO_ENOMEM;
+    }
+    service->how = *server;
+    r = serve(b, pattern, service);
+    if (r < 0) {
+        service_free(service);
+        return r;
+    }
+    mtaio__nats_run_begin(b->nats);
+    natsStatus s = natsSubscription_SetOnCompleteCB(service->sub, service_over, service);
+    if (s != NATS_OK) { /* the connection was closed meanwhile: nothing is called any more */
+        service_free(service);
+        mtaio__nats_run_end(b->nats);
+        return mtaio__failed(s);
+    }
+    if (!service_list(service)) {
+        natsSubscription_Unsubscribe(service->sub); /* the last call is over then: service_over */
+        return MTAIO_ECLOSED;
+    }
+    s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
+    return s == NATS_OK ? 0 : mtaio__failed(s);
+}

@@ -1,0 +1,257 @@
+/* test_nats.c - mtaio/nats.h, sentence by sentence, over a server of its own. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test_server.h"
+
+static struct server server;
+
+static void say(struct side *s, const char *topic, const char *text) {
+    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
+}
+
+/* --- Messages ---------------------------------------------------------------------------------- */
+
+/* "prefix "shop", topic "order.paid" is the subject "shop.order.paid"". */
+static void topics_are_subjects(void **state) {
+    (void)state;
+    struct side a;
+    int raw = raw_connect(server.port);
+    raw_send(raw, "SUB shop.order.* 1\r\n");
+    side_begin(&a, server.url, NULL);
+    say(&a, "order.paid", "42");
+    CHECK(raw_reads(raw, "MSG shop.order.paid 1 _MTAIO."));
+    CHECK(raw_reads(raw, " 2\r\n42\r\n"));
+    side_expects(&a, "order.paid", "42"); /* by itself, on the channel */
+    raw_send(raw, "PUB shop.order.sent 2\r\n43\r\n");
+    side_expects(&a, "order.sent", "43");
+    side_end(&a);
+    close(raw);
+}
+
+/* "Nothing that came from the network goes back to it", "no binding takes its own". */
+static void no_echo(void **state) {
+    (void)state;
+    struct side a, b;
+    side_begin(&a, server.url, NULL);
+    side_begin(&b, server.url, NULL);
+    for (int i = 0; i < 100; i++) say(&a, "a", "x");
+    for (int i = 0; i < 100; i++) side_expects(&b, "a", "x");
+    say(&b, "b", "y");
+    for (int i = 0; i < 100; i++) side_expects(&a, "a", "x"); /* its own, from the channel: once */
+    side_expects(&a, "b", "y");
+    side_expects(&b, "b", "y");
+    side_expects_nothing(&a);
+    side_expects_nothing(&b);
+    CHECK(side_stats(&a).sent == 100 && side_stats(&a).taken == 1);
+    CHECK(side_stats(&b).sent == 1 && side_stats(&b).taken == 100);
+    side_end(&a);
+    side_end(&b);
+}
+
+/* "Bytes and topic are sent, and metadata as headers"; "what has no bytes is an empty message"; "A message
+ * without a topic reaches the peers that take everything". */
+static void everything_travels(void **state) {
+    (void)state;
+    struct side a, b;
+    mtaio_metadata *metadata;
+    mtaio_message m;
+    side_begin(&a, server.url, NULL);
+    side_begin(&b, server.url, NULL);
+    CHECK(mtaio_metadata_new(&metadata) == 0);
+    CHECK(mtaio_metadata_set(metadata, "trace", "7") >= 0 &&
+          mtaio_metadata_set(metadata, "who", "ärger : x") >= 0);
+    CHECK(mtaio_channel_publish(
+              a.channel, MTAIO_PUBLICATION(.topic = "t", .data = "a\0b", .bytes = 3, .metadata = metadata),
+              -1) >= 0);
+    mtaio_metadata_unref(metadata);
+    CHECK(mtaio_subscriber_receive(b.sub, 5000 * MS, &m) >= 0);
+    CHECK(mtaio_message_bytes(&m) == 3 && memcmp(mtaio_message_data(&m), "a\0b", 3) == 0);
+    CHECK(mtaio_metadata_count(mtaio_message_metadata(&m)) == 2);
+    CHECK(strcmp(mtaio_metadata_get(mtaio_message_metadata(&m), "trace"), "7") == 0);
+    CHECK(strcmp(mtaio_metadata_get(mtaio_message_metadata(&m), "who"), "ärger : x") == 0);
+    mtaio_message_clear(&m);
+    CHECK(mtaio_publish(a.channel, "empty", NULL, 0) >= 0);
+    side_expects(&b, "empty", "");
+    say(&a, NULL, "to all");
+    side_expects(&b, NULL, "to all");
+    side_end(&a);
+    side_end(&b);
+}
+
+/* "patterns of topics that go out", "that come in", also those that a subject cannot say. */
+static void patterns(void **state) {
+    (void)state;
+    const char *const send[] = {"order.**", "log.*", NULL};
+    const char *const *const takes[] = {
+        (const char *const[]){"order.*", NULL}, (const char *const[]){"order.**", NULL},
+        (const char *const[]){"**.paid", NULL},
+        (const char *const[]){"order.*.paid", "log.*", "order.a.**", NULL}, EVERYTHING};
+    static const char *const topics[] = {"order", "order.a", "order.a.paid", "log",
+                                         "log.x", "log.x.y", "stock.paid"};
+    static const char *const wanted[] = {"0100000", "1110000", "0010000", "0110100", "1110100"};
+    struct side a, takers[5];
+    side_begin(&a, server.url, &(struct side_how){.send = send});
+    for (int i = 0; i < 5; i++) side_begin(&takers[i], server.url, &(struct side_how){.take = takes[i]});
+    for (size_t i = 0; i < sizeof topics / sizeof *topics; i++) say(&a, topics[i], topics[i]);
+    for (int i = 0; i < 5; i++) {
+        for (size_t t = 0; t < 7; t++)
+            if (wanted[i][t] == '1') side_expects(&takers[i], topics[t], topics[t]);
+        side_expects_nothing(&takers[i]);
+        CHECK(side_stats(&takers[i]).lost == 0 && side_stats(&takers[i]).refused == 0);
+        side_end(&takers[i]);
+    }
+    CHECK(side_stats(&a).sent == 4);
+    side_end(&a);
+}
+
+/* nats.refused: "what came, or was to go, was no valid message"; refused: "neither sent nor taken". */
+static void refused_to_send(void **state) {
+    (void)state;
+    struct side a, b;
+    mtaio_metadata *metadata;
+    char *large = calloc(1, 2 << 20);
+    side_begin(&a, server.url, NULL);
+    side_begin(&b, server.url, NULL);
+    say(&a, "a b", "x");
+    say(&a, "a\r\nPUB shop.b 0", "x");
+    say(&a, "a.>", "x");
+    say(&a, "$mtaio-sent", "x");
+    CHECK(mtaio_publish(a.channel, "large", large, 2 << 20) >= 0);
+    static const char *const headers[][2] = {{"a:b", "c"}, {"a", "b\r\nc: d"}, {"a b", "c"}, {"a", "x\n"}};
+    for (int i = 0; i < 4; i++) {
+        CHECK(mtaio_metadata_new(&metadata) == 0 &&
+              mtaio_metadata_set(metadata, headers[i][0], headers[i][1]) >= 0);
+        CHECK(mtaio_channel_publish(a.channel, MTAIO_PUBLICATION(.topic = "m", .metadata = metadata), -1) >=
+              0);
+        mtaio_metadata_unref(metadata);
+    }
+    say(&a, "last", "x");
+    side_expects(&b, "last", "x");
+    CHECK(mtaio_nats_flush(a.binding, 5000 * MS) == 0);
+    CHECK(side_stats(&a).refused == 9 && side_stats(&a).sent == 1 && a.refused == 9);
+    CHECK(side_stats(&b).lost == 0);
+    side_end(&a);
+    side_end(&b);
+    free(large);
+}
+
+/* "Waits until the server has got everything that was published on the channel before"; "Sends what is
+ * waiting [...], then ends the binding"; "Twice is no error"; "The last one unbinds". */
+static void flush_and_unbind(void **state) {
+    (void)state;
+    struct side a, b;
+    side_begin(&a, server.url, NULL);
+    side_begin(&b, server.url, NULL);
+    for (int i = 0; i < 5000; i++) say(&a, "n", "x");
+    CHECK(mtaio_nats_flush(a.binding, -1) == 0 && side_stats(&a).sent == 5000 && side_stats(&a).unsent == 0);
+    for (int i = 0; i < 5000; i++) say(&a, "n", "x");
+    CHECK(mtaio_nats_unbind(a.binding, -1) == 0 && side_stats(&a).sent == 10000);
+    CHECK(mtaio_nats_unbind(a.binding, -1) == 0);
+    CHECK(mtaio_nats_flush(a.binding, 1000 * MS) == 0 || mtaio_nats_flush(a.binding, 0) == MTAIO_ECLOSED);
+    EVENTUALLY(side_stats(&b).taken == 10000);
+    say(&a, "n", "nobody takes it");
+    CHECK(mtaio_channel_count(a.channel) == 1);
+    side_end(&a);
+    CHECK(side_stats(&b).lost == 0);
+    side_end(&b);
+}
+
+/* --- Without a connection ---------------------------------------------------------------------- */
+
+/* "stays there while there is no connection: its size and policy are the binding's"; the events; nothing of
+ * it is lost. */
+static void waits_for_the_server(void **state) {
+    (void)state;
+    struct server own;
+    struct side a, b;
+    server_start(&own, NULL);
+    side_begin(&b, own.url, &(struct side_how){.take = EVERYTHING});
+    side_begin(&a, own.url,
+               &(struct side_how){.send = EVERYTHING, .buffer_size = 100, .overflow = MTAIO_REFUSE});
+    say(&a, "before", "x");
+    side_expects(&b, "before", "x");
+    server_kill(&own);
+    EVENTUALLY(a.disconnected == 1 && b.disconnected == 1);
+    CHECK(!mtaio_nats_is_connected(a.nats));
+    support_sleep_ms(150); /* the sender has looked */
+    unsigned accepted = 0;
+    while (mtaio_publish(a.channel, "during", "y", 1) >= 0) accepted++;
+    CHECK(accepted >= 100 && accepted <= 164 && mtaio_publish(a.channel, "during", "y", 1) == MTAIO_ELIMIT);
+    CHECK(mtaio_nats_flush(a.binding, 50 * MS) == MTAIO_ETIMEDOUT);
+    mtaio_nats_reply *reply = NULL;
+    CHECK(mtaio_nats_ask(a.binding, "q", NULL, 0, 200 * MS, &reply) < 0 && !reply);
+    server_restart(&own, NULL);
+    for (unsigned i = 0; i < accepted; i++) side_expects(&b, "during", "y");
+    EVENTUALLY(a.reconnected == 1 && b.reconnected == 1);
+    CHECK(a.connected == 1 && mtaio_nats_is_connected(a.nats));
+    CHECK(side_stats(&b).lost == 0);
+    side_end(&a);
+    side_end(&b);
+    server_end(&own);
+}
+
+/* close: "ETIMEDOUT: something was left", within its limit, also while there is no server. */
+static void close_without_server(void **state) {
+    (void)state;
+    struct server own;
+    struct side a;
+    server_start(&own, NULL);
+    side_begin(&a, own.url, NULL);
+    server_kill(&own);
+    EVENTUALLY(a.disconnected == 1);
+    say(&a, "t", "x");
+    int64_t start = support_now_ms();
+    CHECK(mtaio_nats_close(a.nats, 300 * MS) == MTAIO_ETIMEDOUT);
+    CHECK(support_now_ms() - start < 3000);
+    CHECK(side_stats(&a).dropped == 1 && side_stats(&a).sent == 0);
+    CHECK(a.closed == 1); /* nothing is called after it */
+    CHECK(mtaio_nats_close(a.nats, -1) == 0);
+    CHECK(mtaio_nats_bind(a.nats, a.channel, MTAIO_NATS_BINDING_OPTIONS(.prefix = "x", .take = EVERYTHING),
+                          &a.binding) == MTAIO_ECLOSED);
+    side_end(&a);
+    server_end(&own);
+}
+
+static int close_it(mtaio_event *event, void *ctx) {
+    struct side *s = ctx;
+    (void)event;
+    CHECK(mtaio_nats_unbind(s->binding, 0) <= 0 && mtaio_nats_close(s->nats, 0) <= 0);
+    return 0;
+}
+
+/* "Any thread, any time": ends from within its own events, of the sender, of the client library's thread. */
+static void close_from_events(void **state) {
+    (void)state;
+    struct server own;
+    struct side a;
+    server_start(&own, NULL);
+    side_begin(&a, own.url, NULL);
+    CHECK(mtaio_on(a.events, "nats.refused", close_it, &a) == 0);
+    say(&a, "a b", "no subject");
+    EVENTUALLY(a.closed == 1);
+    side_end(&a);
+    side_begin(&a, own.url, NULL);
+    CHECK(mtaio_on(a.events, "nats.disconnected", close_it, &a) == 0);
+    server_kill(&own);
+    EVENTUALLY(a.closed == 1);
+    side_end(&a);
+    server_end(&own);
+}
+
+static void begin_server(void) { server_start(&server, NULL); }
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(topics_are_subjects),  cmocka_unit_test(no_echo),
+        cmocka_unit_test(everything_travels),   cmocka_unit_test(patterns),
+        cmocka_unit_test(refused_to_send),      cmocka_unit_test(flush_and_unbind),
+        cmocka_unit_test(waits_for_the_server), cmocka_unit_test(close_without_server),
+        cmocka_unit_test(close_from_events),
+    };
+    begin_server();
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    server_end(&server);
+    return failures;
+}

@@ -1,0 +1,271 @@
+/* awaitable.c - what emit returns: a coroutine in every way but the type. What it does is in emission.c. */
+#include "batch.h"
+#include "coroutine.h"
+
+#define SPARES_MAX 32
+static core_emission *spares[SPARES_MAX];
+static unsigned spare_count;
+
+/* --- Making ------------------------------------------------------------------------------------ */
+
+static core_emission *emission_alloc(void) {
+    if (likely(spare_count > 0)) {
+        core_emission *spare = spares[--spare_count];
+        return (core_emission *)PyObject_Init((PyObject *)spare, &core_emission_type);
+    }
+    core_emission *e = PyObject_GC_New(core_emission, &core_emission_type);
+    if (e) memset((char *)e + sizeof(PyObject), 0, sizeof *e - sizeof(PyObject));
+    return e;
+}
+
+PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, PyObject *metadata) {
+    core_emission *e = emission_alloc();
+    if (unlikely(!e)) return NULL;
+    e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
+    e->name = Py_XNewRef(name);
+    e->data = Py_XNewRef(data);
+    e->metadata = Py_XNewRef(metadata);
+    e->state = EMISSION_NEW;
+    e->over = false;
+    PyObject_GC_Track(e);
+    return (PyObject *)e;
+}
+
+PyObject *core_emission_of_batch(core_batch *batch) {
+    PyObject *e = core_emission_new(batch->emitter, NULL, NULL, NULL);
+    if (e) ((core_emission *)e)->batch = (core_batch *)Py_NewRef((PyObject *)batch);
+    return e;
+}
+
+/* --- The protocol of coroutines ---------------------------------------------------------------- */
+
+static PySendResult refuse(const core_emission *e) {
+    if (e->state == EMISSION_RUNNING)
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    else
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return PYGEN_ERROR;
+}
+
+static PySendResult emission_send(PyObject *self, PyObject *arg, PyObject **ret) {
+    core_emission *e = (core_emission *)self;
+    *ret = NULL;
+    if (likely(e->state == EMISSION_NEW)) {
+        if (likely(arg == Py_None)) return core_emission_begin(e, ret);
+        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+        return PYGEN_ERROR;
+    }
+    return e->state == EMISSION_RESTING ? core_emission_resume(e, arg, ret) : refuse(e);
+}
+
+static PyObject *send_method(PyObject *self, PyObject *arg) {
+    PyObject *value;
+    PySendResult status = emission_send(self, arg, &value);
+    return core_coroutine_sent(status, value);
+}
+
+static PyObject *emission_next(PyObject *self) { return send_method(self, Py_None); }
+
+static PyObject *emission_await(PyObject *self) {
+    const core_emission *e = (const core_emission *)self;
+    if (likely(e->state == EMISSION_NEW)) return Py_NewRef(self);
+    if (e->state == EMISSION_OVER)
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    else
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+    return NULL;
+}
+
+/* Throws into what the running handler awaits. */
+static PySendResult throw_into(PyObject *coroutine, PyObject *const *args, Py_ssize_t count, PyObject **ret) {
+    PyObject *method = PyObject_GetAttrString(coroutine, "throw");
+    *ret = NULL;
+    if (!method) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return PYGEN_ERROR;
+        PyErr_Clear();
+        core_coroutine_raise(args, count);
+        return PYGEN_ERROR;
+    }
+    *ret = PyObject_Vectorcall(method, args, (size_t)count, NULL);
+    Py_DECREF(method);
+    if (*ret) return PYGEN_NEXT;
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return PYGEN_ERROR;
+    PyErr_Clear(); /* what a handler returns is of no interest */
+    *ret = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyObject *throw_method(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    core_emission *e = (core_emission *)self;
+    PyObject *value = NULL, *result = NULL;
+    if (e->state == EMISSION_RUNNING || e->state == EMISSION_OVER) {
+        refuse(e);
+        return NULL;
+    }
+    if (!e->coroutine) { /* not begun, or nothing of ours is suspended */
+        core_emission_end(e);
+        core_coroutine_raise(args, count);
+        return NULL;
+    }
+    e->state = EMISSION_RUNNING;
+    PySendResult status = throw_into(e->coroutine, args, count, &value);
+    status = core_emission_answered(e, status, value, &result);
+    return core_coroutine_sent(status, result);
+}
+
+static PyObject *close_method(PyObject *self, PyObject *unused) {
+    (void)unused;
+    core_emission *e = (core_emission *)self;
+    if (e->state == EMISSION_RUNNING) refuse(e);
+    if (e->state == EMISSION_RUNNING || core_emission_end(e) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* --- The end ----------------------------------------------------------------------------------- */
+
+static void warn_never_awaited(core_emission *e) {
+    core_coroutine_warn(
+        (PyObject *)e,
+        e->name ? PyUnicode_FromFormat("coroutine 'EventEmitter.emit' of event %R was never awaited", e->name)
+                : PyUnicode_FromString("coroutine that ends a batch was never awaited"));
+}
+
+static void emission_finalize(PyObject *self) {
+    core_emission *e = (core_emission *)self;
+    if (e->state == EMISSION_OVER) return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (e->state == EMISSION_NEW) warn_never_awaited(e);
+    if (core_emission_end(e) < 0) PyErr_WriteUnraisable(self);
+    PyErr_Restore(type, value, traceback);
+}
+
+static int emission_traverse(PyObject *self, visitproc visit, void *arg) {
+    core_emission *e = (core_emission *)self;
+    Py_VISIT(e->emitter);
+    Py_VISIT(e->data);
+    Py_VISIT(e->metadata);
+    Py_VISIT(e->event);
+    Py_VISIT(e->batch);
+    Py_VISIT(e->coroutine);
+    Py_VISIT(e->yielded);
+    Py_VISIT(e->listener);
+    Py_VISIT(e->shown);
+    Py_VISIT(e->late);
+    Py_VISIT(e->late_shown);
+    Py_VISIT(e->errors);
+    Py_VISIT(e->raised);
+    return 0;
+}
+
+/* After finalizing, so the library does not know it any more. */
+static int emission_clear(PyObject *self) {
+    core_emission *e = (core_emission *)self;
+    core_emission_drop(e);
+    Py_CLEAR(e->emitter);
+    Py_CLEAR(e->name);
+    if (unlikely(e->batch != NULL)) Py_CLEAR(e->batch);
+    return 0;
+}
+
+static void emission_dealloc(PyObject *self) {
+    core_emission *e = (core_emission *)self;
+    if (unlikely(e->state != EMISSION_OVER) && PyObject_CallFinalizerFromDealloc(self) < 0) return;
+    PyObject_GC_UnTrack(self);
+    if (unlikely(e->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
+    emission_clear(self);
+    if (likely(spare_count < SPARES_MAX) &&
+        likely(!PyObject_GC_IsFinalized(self))) /* that happens once only */
+        spares[spare_count++] = e;
+    else
+        PyObject_GC_Del(self);
+}
+
+/* --- The type ---------------------------------------------------------------------------------- */
+
+static PyObject *emission_repr(PyObject *self) {
+    static const char *const states[] = {"not begun", "running", "suspended", "over"};
+    const core_emission *e = (const core_emission *)self;
+    if (!e->name)
+        return PyUnicode_FromFormat("<emission that ends a batch, %s, at %p>", states[e->state], self);
+    return PyUnicode_FromFormat("<emission EventEmitter.emit of %R, %s, at %p>", e->name, states[e->state],
+                                self);
+}
+
+static PyObject *get_running(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((core_emission *)self)->state == EMISSION_RUNNING);
+}
+
+static PyObject *get_suspended(PyObject *self, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((core_emission *)self)->state == EMISSION_RESTING);
+}
+
+static PyObject *get_await(PyObject *self, void *unused) {
+    (void)unused;
+    PyObject *coroutine = ((core_emission *)self)->coroutine;
+    return Py_NewRef(coroutine ? coroutine : Py_None);
+}
+
+/* There is no frame of its own: that of the handler's coroutine stands for it. */
+static PyObject *get_frame(PyObject *self, void *unused) {
+    (void)unused;
+    PyObject *coroutine = ((core_emission *)self)->coroutine;
+    if (coroutine && PyCoro_CheckExact(coroutine)) return PyObject_GetAttrString(coroutine, "cr_frame");
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_none(PyObject *self, void *unused) {
+    (void)self;
+    (void)unused;
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_name(PyObject *self, void *name) {
+    (void)self;
+    return PyUnicode_FromString(name);
+}
+
+static PyGetSetDef emission_getset[] = {
+    {"cr_running", get_running, NULL, NULL, NULL},
+    {"cr_suspended", get_suspended, NULL, NULL, NULL},
+    {"cr_await", get_await, NULL, "The coroutine of the handler that is suspended.", NULL},
+    {"cr_frame", get_frame, NULL, "The frame of that coroutine.", NULL},
+    {"cr_code", get_none, NULL, NULL, NULL},
+    {"cr_origin", get_none, NULL, NULL, NULL},
+    {"__name__", get_name, NULL, NULL, "emit"},
+    {"__qualname__", get_name, NULL, NULL, "EventEmitter.emit"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef emission_methods[] = {
+    {"send", send_method, METH_O, NULL},
+    {"throw", CORE_METHOD(throw_method), METH_FASTCALL, NULL},
+    {"close", close_method, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyAsyncMethods emission_async = {.am_await = emission_await, .am_send = emission_send};
+
+PyTypeObject core_emission_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "mtaio._core.Emission",
+    .tp_doc = PyDoc_STR("What emit returns, to be awaited: a coroutine."),
+    .tp_basicsize = sizeof(core_emission),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_as_async = &emission_async,
+    .tp_iternext = emission_next,
+    .tp_finalize = emission_finalize,
+    .tp_dealloc = emission_dealloc,
+    .tp_traverse = emission_traverse,
+    .tp_clear = emission_clear,
+    .tp_repr = emission_repr,
+    .tp_getset = emission_getset,
+    .tp_methods = emission_methods,
+    .tp_weaklistoffset = offsetof(core_emission, weakrefs),
+};
+
+int core_add_emissions(PyObject *module) {
+    if (PyType_Ready(&core_emission_type) < 0 || core_coroutine_register(&core_emission_type) < 0) return -1;
+    return PyModule_AddObjectRef(module, "Emission", (PyObject *)&core_emission_type);
+}

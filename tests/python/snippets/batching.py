@@ -1,0 +1,3 @@
+async with emitter.batch_operations():
+    for item in items:
+        await emitter.emit("item.processed", item)
