@@ -16,7 +16,7 @@ import enum
 import functools
 import inspect
 import warnings
-from typing import Any, Dict, Generic, List, Protocol, TypeVar, runtime_checkable
+from typing import Any, Callable, Dict, Generic, Optional, Protocol, TypeVar, runtime_checkable
 
 from mtaio import _channels, _core, _emitting
 from mtaio._channels import *   # noqa: F403
@@ -126,7 +126,8 @@ class EventEmitter(_core.Emitter):
     # --- Registering ---
 
     @_core.plainly_in_c
-    def on(self, event_name, priority=EventPriority.NORMAL, handler=None, *, weak=False, loop=None):
+    def on(self, event_name: str, priority: EventPriority = EventPriority.NORMAL, handler: Optional[Callable] = None, *,
+         weak: bool = False, loop: Optional[asyncio.AbstractEventLoop] = None) -> Callable:
         """Decorator to register an event handler.
 
         Args:
@@ -142,7 +143,8 @@ class EventEmitter(_core.Emitter):
         return self._register(event_name, priority, handler, weak, loop, 0)
 
     @_core.plainly_in_c
-    def once(self, event_name, priority=EventPriority.NORMAL, handler=None, *, weak=False, loop=None):
+    def once(self, event_name: str, priority: EventPriority = EventPriority.NORMAL, handler: Optional[Callable] = None,
+             *, weak: bool = False, loop: Optional[asyncio.AbstractEventLoop] = None) -> Callable:
         """Register one-time event handler. It is removed before it is called. Otherwise as `on`."""
         return self._register(event_name, priority, handler, weak, loop, ONCE)
 
@@ -154,7 +156,6 @@ class EventEmitter(_core.Emitter):
     def _register(self, event_name, priority, handler, weak, loop, flags):
         if not isinstance(priority, EventPriority) and callable(priority):   # on(name, handler, priority)
             priority, handler = EventPriority.NORMAL if handler is None else handler, priority
-
         register = functools.partial(self._decorate, event_name, priority, weak, loop, flags)
         return register if handler is None else register(handler)
 
@@ -238,8 +239,8 @@ class EventEmitter(_core.Emitter):
         return _emitting.start(_emitting.emit_later(self, delay, event_name, data, metadata), self._timed)
 
     def emit_periodic(self, interval, event_name, data_provider, metadata_provider=None, max_count=None):
-        """Emit an event again and again, until the task that is returned is cancelled, or the emitter is closed. Failures
-        are reported as those of emit_nowait.
+        """Emit an event again and again, until the task that is returned is cancelled, or the emitter is closed.
+        Failures are reported as those of emit_nowait.
 
         Args:
             interval: Seconds between the end of an emission and the next
@@ -254,9 +255,9 @@ class EventEmitter(_core.Emitter):
             self, interval, event_name, data_provider, metadata_provider, max_count), self._timed)
 
     def batch_operations(self):
-        """Group events: `async with emitter.batch_operations():`. What the block emits on this emitter, and what it awaits,
-        is recorded; at the end each handler that matches some of it is called once, with one event for all: its
-        `events` are those, its `data` is the list of their data."""
+        """Group events: `async with emitter.batch_operations():`. What the block emits on this emitter, and what it
+        awaits, is recorded; at the end each handler that matches some of it is called once, with one event for all:
+        its `events` are those, its `data` is the list of their data."""
         return BatchOperations(self)
 
     # --- Waiting ---
@@ -297,8 +298,8 @@ class EventEmitter(_core.Emitter):
         return self._derive(_core.filter, predicate, event_name)
 
     def map(self, transform, event_name=None):
-        """An emitter that passes on transform(event), a new Event, for each event. The handlers are chosen by the name of
-        the event that came in.
+        """An emitter that passes on transform(event), a new Event, for each event. The handlers are chosen by the name
+        of the event that came in.
 
         Args:
             transform: A plain function of the event, which returns one
@@ -377,9 +378,9 @@ class EventEmitter(_core.Emitter):
     # --- The end ---
 
     def close(self):
-        """Remove every handler and hook, and end what is waited for. Emitting and registering raise from now on. An emission
-        that is under way calls no further handler, and raises EventEmitError when the running one has ended. What this
-        returns may be awaited; it is done already."""
+        """Remove every handler and hook, and end what is waited for. Emitting and registering raise from now on. An
+        emission that is under way calls no further handler, and raises EventEmitError when the running one has ended.
+        What this returns may be awaited; it is done already."""
         self._close()
         self._suppressions = ()
         for task in list(self._timed):

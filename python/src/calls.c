@@ -68,6 +68,7 @@ void core_done(int result, const mtaio_report *report, void *emission) {
     e->over = true;
     e->result = result;
     if (unlikely(e->orphaned)) {
+        e->orphaned = false;
         e->emitter->active--;
         Py_DECREF(e);
     }
@@ -191,6 +192,7 @@ int core_handler_end(core_emission *e, core_listener *l, core_event *shown, mtai
 /* The call came up while somebody else was driving the emission on, because he closed what it rested behind:
  * it waits for the task that awaits the emission. */
 static int call_later(core_emission *e, mtaio_event *event, core_listener *l, core_event *shown) {
+    if (e && e->orphaned) return mtaio_event_cancel(event); /* nobody awaits it any more */
     int r = e ? mtaio_event_defer(event, &e->late_deferral) : MTAIO_ECLOSED;
     if (r < 0) return r;
     e->late = (core_listener *)Py_NewRef((PyObject *)l);

@@ -311,10 +311,10 @@ int core_emission_end(core_emission *e) {
     if (begun && !e->over) { /* the library is nested too deep to end it now: it does so later */
         e->orphaned = true;
         Py_INCREF(e);
-    } else if (begun) {
-        e->emitter->active--;
+    } else {
+        if (begun) e->emitter->active--;
+        core_emission_drop(e);
     }
-    core_emission_drop(e);
     if (error) core_give_error(error);
     return r;
 }

@@ -39,6 +39,7 @@ int mtaio_channel_new(const mtaio_channel_options *options, mtaio_channel **ret)
     const mtaio_channel_options *o = options ? options : MTAIO_CHANNEL_OPTIONS(0);
     if (!ret || o->size != sizeof *o || o->overflow < MTAIO_OVERFLOW_DEFAULT || o->overflow > MTAIO_REFUSE)
         return MTAIO_EINVAL;
+    if (mtaio__reclaim_init() < 0) return MTAIO_ENOMEM; /* it refuses for no other reason */
     mtaio_channel *ch = mtaio__alloc_zeroed(sizeof *ch);
     if (!ch) return MTAIO_ENOMEM;
     ch->refs = ch->holds = 1;

@@ -99,6 +99,8 @@ static void forked(void) {
     }
 }
 
+int mtaio__reclaim_init(void) { return os_at_fork(before_fork, after_fork, forked); }
+
 static struct thread *thread_reuse(void) {
     for (struct thread *t = load_acquire(&threads); t; t = t->next) {
         uint32_t free = 0;
@@ -109,7 +111,7 @@ static struct thread *thread_reuse(void) {
 
 struct thread *mtaio__thread_register(void) {
     os_fence_init();
-    if (os_at_fork(before_fork, after_fork, forked) < 0) return NULL;
+    if (mtaio__reclaim_init() < 0) return NULL;
     struct thread *t = thread_reuse();
     if (!t) {
         t = mtaio__alloc_zeroed(sizeof *t);

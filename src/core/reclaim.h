@@ -119,6 +119,10 @@ extern os_mutex mtaio__timers_lock;
 
 struct thread *mtaio__thread_register(void);
 
+/* Before the first owner that threads use without that: a child that is forked from now on finds our locks free. 0 or
+ * ESYSTEM. */
+int mtaio__reclaim_init(void);
+
 /* The calling thread's record; NULL: out of memory. */
 static inline struct thread *thread_here(void) {
     struct thread *t = os_self();

@@ -26,7 +26,7 @@
 
 enum kind { WHOLE, ROOT, SEGMENT, STAR, DEEP, BACK_SEGMENT, BACK_STAR, TAIL };
 
-/* Then its text. A WHOLE node, of which there are most, ends before `parent`: it has none, and no child. It remembers
+/* Then its text. A WHOLE node, of which there are most, ends after `present`: it has none, and no child. It remembers
  * that no pattern with '*' matches it, until one more is added. */
 struct topic_node {
     struct block block;
@@ -58,7 +58,7 @@ static inline bool is_backward(const struct topic_node *node) { return node->kin
 static inline bool is_literal(enum kind kind) { return kind == SEGMENT || kind == BACK_SEGMENT; }
 
 static inline size_t node_bytes(enum kind kind) {
-    return kind == WHOLE ? offsetof(struct topic_node, parent) : sizeof(struct topic_node);
+    return kind == WHOLE ? offsetof(struct topic_node, present) + 1 : sizeof(struct topic_node);
 }
 static inline const char *node_text(const struct topic_node *node) {
     return (const char *)node + node_bytes((enum kind)node->kind);

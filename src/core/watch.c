@@ -38,8 +38,9 @@ static void signal_fd(mtaio_subscriber *sub) {
 
 static void fire(mtaio_subscriber *sub, bool all, struct after *after) {
     signal_fd(sub);
-    for (struct link *l; (l = sub->watchers.next) != &sub->watchers;) {
+    for (struct link *l = sub->watchers.next, *next; l != &sub->watchers; l = next) {
         struct watcher *w = (struct watcher *)l;
+        next = l->next;
         link_remove(l);
         wakes_add(w->calls ? &after->calls : &after->threads, &w->wake);
         if (w->takes && !all) break;

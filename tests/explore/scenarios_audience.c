@@ -177,6 +177,20 @@ static void reach_twice(void) {
 }
 static void check_joined(void) { finish(3); }
 
+/* A name that nothing but itself matches remembers that, though not beyond a pattern that comes. */
+static void setup_alone(void) {
+    setup();
+    nobody_asked();
+    EXPLORE_CHECK(count_of("a.b") == 0);
+}
+static void reach_twice_alone(void) {
+    enter();
+    int first = mtaio__audiences_reach(&s.audiences, "x.y");
+    int second = mtaio__audiences_reach(&s.audiences, "x.y");
+    EXPLORE_CHECK(first >= 1 && first <= second && second <= 2);
+}
+static void check_alone(void) { finish(2); }
+
 static const struct bounded scenarios[] = {
     UP_TO(2, 5, "reach-drop-leave", .setup = setup_pair_remembered, TWO(reach, drop_and_leave), .check = check_gone),
     UP_TO(2, 5, "reach-drop-leave-asked", .setup = setup_pair_asked, TWO(reach, drop_and_leave), .check = check_gone),
@@ -185,6 +199,7 @@ static const struct bounded scenarios[] = {
     ALL("reach-small-crowd", .setup = setup_small_crowd, TWO(reach, shrink_and_grow),
           .check = check_small_crowd),
     ALL("reach-twice-join", .setup = setup_pair_remembered, TWO(reach_twice, join), .check = check_joined),
+    ALL("reach-alone-join", .setup = setup_alone, TWO(reach_twice_alone, join), .check = check_alone),
     UP_TO(1, 2, "reach-reach-drop-leave", .setup = setup_pair_asked, THREE(reach, reach, drop_and_leave),
           .check = check_gone),
 };

@@ -323,6 +323,13 @@ static int m_cancel(int pending) {
     return 1;
 }
 
+/* Is there a queue that the next operation might overrun? */
+static bool m_is_full(void) {
+    for (int i = 0; i < m.subs; i++)
+        if (m.sub[i].count + 2 * LINE > QUEUE) return true;
+    return false;
+}
+
 /* --- Sums -------------------------------------------------------------------------------------- */
 
 static void m_compare_sub(const struct m_sub *s, const mtaio_subscriber *real) {

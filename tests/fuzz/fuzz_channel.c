@@ -476,7 +476,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < head || size > 1200) return 0;
     size_t blocks_before = blocks;
     begin(data);
-    for (size_t at = head; at + 4 <= size; at += 4) {
+    for (size_t at = head; at + 4 <= size && !m_is_full(); at += 4) {
         operate(data[at], data[at + 1], data[at + 2], data[at + 3]);
         compare();
     }

@@ -1,5 +1,5 @@
-"""What the C side does in more than one way must be the same in each: names that are remembered, plain calls, batches by
-name, events that are kept; and what else only its maker would think of."""
+"""What the C side does in more than one way must be the same in each: names that are remembered, plain calls, batches
+by name, events that are kept; and what else only its maker would think of."""
 import asyncio
 import gc
 import inspect
@@ -279,7 +279,8 @@ async def test_order_of_a_batch_of_many_names(batching):
     for pattern in 'a', 'b', '*', 'user.*', 'user.x', 'none':
         batching.on(pattern)(lambda event, pattern=pattern: shown.setdefault(pattern, []).append(
             (event.name, event.data, [(e.name, e.data) for e in event.events])))
-    emitted = [(name, i) for i, name in enumerate(['a', 'b', 'a', 'user.x', 'a', 'user.y', 'b', 'user.x', 'other'] * 20)]
+    names = ['a', 'b', 'a', 'user.x', 'a', 'user.y', 'b', 'user.x', 'other'] * 20
+    emitted = [(name, i) for i, name in enumerate(names)]
     async with batching.batch_operations():
         for name, data in emitted:
             await batching.emit(''.join(name), data)
@@ -484,7 +485,8 @@ def test_an_error_hook_that_emits_and_fails(emitter):
 def test_every_way_to_make_an_event():
     m = {'m': 1}
     for event in (Event('a', 1, False, m), Event('a', 1, propagate=False, metadata=m),
-                  Event(metadata=m, propagate=False, data=1, name='a'), Event(*['a', 1], **{'propagate': False, 'metadata': m}),
+                  Event(metadata=m, propagate=False, data=1, name='a'),
+                  Event(*['a', 1], **{'propagate': False, 'metadata': m}),
                   Event('a', 1, False, metadata=m)):
         assert (event.name, event.data, event.propagate, event.metadata) == ('a', 1, False, m) and event.metadata is m
     computed = ''.join(['da', 'ta'])
@@ -605,7 +607,8 @@ def test_attributes_of_a_coroutine(emitter):
         seen.append(pending.cr_running)
         await suspend()
     pending = emitter.emit('a', 1)
-    assert (pending.cr_running, pending.cr_suspended, pending.cr_await, pending.cr_frame) == (False, False, None, None)
+    assert (pending.cr_running, pending.cr_suspended) == (False, False)
+    assert pending.cr_await is None and pending.cr_frame is None
     assert 'not begun' in repr(pending) and pending.__name__ == 'emit' and pending.__qualname__ == 'EventEmitter.emit'
     pending.send(None)
     assert seen == [True] and pending.cr_suspended and pending.cr_await.__name__ == 'handler'

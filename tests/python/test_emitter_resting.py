@@ -1,4 +1,4 @@
-"""Emissions that rest in a suspended handler while something happens to the emitter: what is still called, and by whom."""
+"""Emissions that rest in a suspended handler while something happens to the emitter: what is still called, by whom."""
 import asyncio
 import gc
 import sys
@@ -447,7 +447,8 @@ def test_ended_at_the_bottom(emitter, high_limit, end):
         finally:
             seen.append('ended')
     other.on('a')(lambda event: seen.append('not called'))
-    pending = [resting(other)]
+    other.add_hook('after_emit', lambda event: hooked.append((gc.collect(), event.name, event.data)[1:]))
+    pending, hooked = [resting(other, data='data')], []
 
     def action():
         if end == 'close':
@@ -460,5 +461,26 @@ def test_ended_at_the_bottom(emitter, high_limit, end):
         pending.clear()
     at_the_bottom(emitter, action)
     gc.collect()
-    assert seen == ['ended']
-    assert len(gc.get_referrers(other)) <= 3
+    assert seen == ['ended'] and hooked == [('a', 'data')]
+
+
+@pytest.mark.parametrize('end', ['close', 'drop'])
+def test_resumed_and_ended_at_the_bottom(emitter, high_limit, end):
+    seen, other = [], EventEmitter()
+
+    @other.on('a')
+    async def slow(event):
+        await suspend()
+        seen.append('ended')
+    other.on('a')(lambda event: seen.append('not called'))
+    other.add_hook('after_emit', lambda event: hooked.append((gc.collect(), event.name, event.data)[1:]))
+    pending, hooked = [resting(other, data='data')], []
+
+    def action():
+        pending[0].send(None)
+        if end == 'close':
+            pending[0].close()
+        pending.clear()
+    at_the_bottom(emitter, action)
+    gc.collect()
+    assert seen == ['ended'] and hooked == [('a', 'data')]

@@ -171,6 +171,32 @@ static void test_lone_star(void **state) {
     end(&f);
 }
 
+/* A name remembers that no pattern with '*' matches it, until one more is added: also where its value comes later, and
+ * where it was there before. */
+static void test_alone(void **state) {
+    FIXTURE(f);
+    (void)state;
+    set_add(&f, "a.b", "exact");
+    set_add(&f, "x.*", "other");
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(set_match(&f, "a.b").count, 1);
+        assert_int_equal(set_match(&f, "a.b").count, 1);
+        ATOMIC(void *) *slot = mtaio__topics_add(&f.set, "a.*");
+        assert_int_equal(set_match(&f, "a.b").count, 1);
+        store_release(slot, "star");
+        assert_int_equal(set_match(&f, "a.b").count, 2);
+        mtaio__topics_remove(&f.set, "a.*");
+    }
+    set_add(&f, "a.*.c", "longer"); /* the node of "a.*" is there for it */
+    assert_int_equal(set_match(&f, "a.b").count, 1);
+    set_add(&f, "a.*", "star");
+    assert_int_equal(set_match(&f, "a.b").count, 2);
+    mtaio__topics_remove(&f.set, "a.b");
+    set_add(&f, "a.b", "exact");
+    assert_int_equal(set_match(&f, "a.b").count, 2);
+    end(&f);
+}
+
 /* A visit that answers false ends the match, wherever it stands. */
 static void test_visit_ends(void **state) {
     static const char *const patterns[] = {"a.b.c",  "a.*.c",   "*.b.*", "a.**",      "**.c",    "*",
@@ -460,7 +486,7 @@ int main(void) {
         cmocka_unit_test(test_visit_ends),  cmocka_unit_test(test_remove_absent),
         cmocka_unit_test(test_random_sets), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_churn),       cmocka_unit_test(test_many),
-        cmocka_unit_test(test_race),
+        cmocka_unit_test(test_race),        cmocka_unit_test(test_alone),
     };
     support_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
