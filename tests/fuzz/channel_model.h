@@ -302,7 +302,7 @@ static void m_close(int channel) {
 
 static int m_cancel(int pending) {
     struct m_pending *p = &m.pending[pending];
-    int kind = p->kind;
+    int kind = (int)p->kind;
     if (kind == NOTHING) return 0;
     if (kind == WATCH) {
         p->kind = NOTHING;

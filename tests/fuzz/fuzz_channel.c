@@ -460,7 +460,7 @@ static void count_free(void *block, size_t bytes, void *ctx) {
 static void prepare(void) {
     static const mtaio_allocator allocator = {sizeof allocator, count_alloc, count_resize, count_free, NULL};
     mtaio_channel *ch;
-    mtaio_subscriber *sub;
+    mtaio_subscriber *sub = NULL;
     if (mtaio_set_allocator(&allocator) < 0) return;
     EXPECT(mtaio_channel_new(NULL, &ch) == 0 && mtaio_subscribe(ch, "a.*", &sub) == 0);
     EXPECT(mtaio_channel_reach(ch, "a.b") == 1);
