@@ -35,6 +35,8 @@ static struct {
     int failed;
 } options = {.sample_ns = 5e5, .rounds = 101, .budget_ns = 4e9};
 
+static double budget_end_ns; /* when that of calibrating the case, or of its rounds, will be used up */
+
 /* A thread's part of a sample. */
 struct stretch {
     double start, end;
@@ -215,11 +217,13 @@ static double sample_once(const bench_side *side, size_t times, bool *ret_distur
     return together ? mine.end + other->end - earlier(mine.end, other->end) - begin : mine.end - mine.start;
 }
 
-/* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. */
+/* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. Nor are any on
+ * a machine so busy that the budget is used up. */
 static double sample(const bench_side *side, struct result *result) {
-    bool again = result->took_ns < 4 * options.sample_ns, disturbed;
+    int retries = result->took_ns < 4 * options.sample_ns ? RETRIES : 0;
+    bool disturbed;
     double ns = sample_once(side, result->times, &disturbed);
-    for (int i = 0; disturbed && again && ns < 100 * options.sample_ns && i < RETRIES; i++) {
+    for (; disturbed && retries > 0 && ns < 100 * options.sample_ns && bench_now_ns() < budget_end_ns; retries--) {
         result->disturbed++;
         ns = sample_once(side, result->times, &disturbed);
     }
@@ -272,14 +276,12 @@ static void report(const char *name, const bench_side *side, const struct result
     free(sorted);
 }
 
-static size_t rounds_of(const struct result *results, size_t count) {
+/* At least; what takes for ever is measured once. */
+static size_t least_rounds(const struct result *results, size_t count) {
     double round = 0;
     for (size_t i = 0; i < count; i++)
         round += results[i].took_ns;
-    size_t rounds = (size_t)(options.budget_ns / round);
-    size_t least = round > options.budget_ns ? 1 : 5; /* what takes for ever is measured once */
-    rounds = rounds > options.rounds ? options.rounds : rounds;
-    return rounds < least ? least : rounds;
+    return round > options.budget_ns ? 1 : 5;
 }
 
 bool bench_wanted(const char *name) {
@@ -292,18 +294,20 @@ void bench_case(const char *name, const bench_side *sides, size_t count) {
     double beside_ns[SIDES_MAX] = {0};
     if (count > SIDES_MAX)
         count = SIDES_MAX;
+    budget_end_ns = bench_now_ns() + options.budget_ns;
     for (size_t i = 0; i < count; i++) {
         calibrate(&sides[i], &results[i]);
         results[i].samples = bench_alloc(ROUNDS_MAX * sizeof(double));
     }
-    size_t rounds = rounds_of(results, count);
-    for (size_t r = 0; r < rounds; r++) {
+    size_t least = least_rounds(results, count), rounds = 0;
+    budget_end_ns = bench_now_ns() + options.budget_ns;
+    for (; rounds < options.rounds && (rounds < least || bench_now_ns() < budget_end_ns); rounds++) {
         for (size_t k = 0; k < count; k++) {
-            size_t i = (k + r) % count; /* each side follows each other one in some round */
+            size_t i = (k + rounds) % count; /* each side follows each other one in some round */
             const bench_side *side = &sides[i];
             double ns = sample(side, &results[i]);
             double unit = (side->unit > 0 ? side->unit : 1) * (side->threads == 2 ? 2 : 1);
-            results[i].samples[r] = ns / ((double)results[i].times * unit);
+            results[i].samples[rounds] = ns / ((double)results[i].times * unit);
             if (side->beside) {
                 beside[i] += helper.beside_times;
                 beside_ns[i] += helper.stretch.end - helper.stretch.start;

@@ -31,12 +31,7 @@ static struct transit *transit_new(void *channel, size_t receivers) {
 typedef void run(void *state, size_t times);
 static run *alone_of(const struct channel_peer *p) { return p->alone; }
 static run *pass_of(const struct channel_peer *p) { return p->pass; }
-static run *two_of(const struct channel_peer *p) {
-    return p == &channel_mtaio ? channel_mtaio_two
-           : p == &channel_mutex ? channel_mutex_two
-           : p == &channel_glib  ? channel_glib_two
-                                 : NULL;
-}
+static run *two_of(const struct channel_peer *p) { return p->two; }
 
 /* One channel for each peer. unit: messages in one of times of each thread. */
 static void pass_case(const char *name, size_t receivers, run *(*what)(const struct channel_peer *p), unsigned threads,

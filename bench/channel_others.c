@@ -10,7 +10,6 @@
 enum { GLIB_MESSAGES = 1 << 20 };
 struct glib_channel {
     size_t count;
-    uint64_t next;
     GAsyncQueue *queue[CHANNEL_RECEIVERS];
     struct message *messages;
 };
@@ -30,7 +29,7 @@ static void glib_close(void *channel) {
 }
 static inline void glib_publish(void *channel, const struct message *m) {
     struct glib_channel *c = channel;
-    struct message *copy = &c->messages[c->next++ % GLIB_MESSAGES];
+    struct message *copy = &c->messages[m->number % GLIB_MESSAGES];
     *copy = *m;
     for (size_t i = 0; i < c->count; i++) g_async_queue_push(c->queue[i], copy);
 }
@@ -40,28 +39,22 @@ static inline void glib_take(void *channel, size_t i, struct message *ret) {
 static inline void glib_receive(void *channel, size_t i, struct message *ret) {
     *ret = *(struct message *)g_async_queue_pop(((struct glib_channel *)channel)->queue[i]);
 }
-CHANNEL_PEER(glib)
-
-void channel_glib_two(void *transit, size_t times) {
-    struct transit *t = transit;
-    struct glib_channel *c = t->channel;
-    size_t got = 0;
-    times *= CHANNEL_BURST;
-    for (size_t n = 0; n < times; n++) {
-        g_async_queue_push(c->queue[0], c->messages);
-        for (int k = 0; !channel_first && k < 3 && g_async_queue_try_pop(c->queue[0]); k++) got++;
-    }
-    for (; !channel_first && got < 2 * times; got++) g_async_queue_pop(c->queue[0]);
+static inline bool glib_try(void *channel, const struct message *m) {
+    glib_publish(channel, m); /* it is never full */
+    return true;
 }
+static inline bool glib_look(void *channel, struct message *ret) {
+    const struct message *m = g_async_queue_try_pop(((struct glib_channel *)channel)->queue[0]);
+    if (m) *ret = *m;
+    return m;
+}
+CHANNEL_PEER(glib)
+CHANNEL_TWO(glib)
 
 const struct channel_peer channel_glib = {"GAsyncQueue", glib_open, glib_alone, glib_pass,
-                                          glib_ping,     glib_nap,  glib_close};
+                                          glib_ping,     glib_nap,  glib_two,   glib_close};
 #else
 const struct channel_peer channel_glib;
-void channel_glib_two(void *transit, size_t times) {
-    (void)transit;
-    (void)times;
-}
 #endif
 
 #ifdef BENCH_ZMQ
@@ -115,7 +108,8 @@ static inline void zero_receive(void *channel, size_t i, struct message *ret) {
 static inline void zero_take(void *channel, size_t i, struct message *ret) { zero_receive(channel, i, ret); }
 CHANNEL_PEER(zero)
 
-const struct channel_peer channel_zmq = {"ZeroMQ", zero_open, zero_alone, zero_pass, zero_ping, zero_nap, zero_close};
+const struct channel_peer channel_zmq = {"ZeroMQ",  zero_open, zero_alone, zero_pass,
+                                         zero_ping, zero_nap,  NULL,       zero_close};
 #else
 const struct channel_peer channel_zmq;
 #endif
@@ -167,7 +161,8 @@ static inline void pubsub_receive(void *channel, size_t i, struct message *ret) 
 static inline void pubsub_take(void *channel, size_t i, struct message *ret) { pubsub_receive(channel, i, ret); }
 CHANNEL_PEER(pubsub)
 
-const struct channel_peer channel_nng = {"nng", pubsub_open, pubsub_alone, NULL, pubsub_ping, pubsub_nap, pubsub_close};
+const struct channel_peer channel_nng = {"nng",       pubsub_open, pubsub_alone, NULL,
+                                         pubsub_ping, pubsub_nap,  NULL,         pubsub_close};
 #else
 const struct channel_peer channel_nng;
 #endif

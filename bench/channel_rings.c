@@ -80,7 +80,8 @@ void channel_bare_pass_bulk(void *transit, size_t times) {
                 channel_check(t, i, m.number);
 }
 
-const struct channel_peer channel_bare = {"bare ring", bare_open, bare_alone, bare_pass, bare_ping, NULL, free};
+const struct channel_peer channel_bare = {"bare ring", bare_open, bare_alone, bare_pass,
+                                          bare_ping,   NULL,      NULL,       free};
 
 /* --- A ring for all, behind a mutex, with conditions --------------------------------------------------- */
 
@@ -108,6 +109,11 @@ static inline bool has_room(const struct guarded *g) {
     return true;
 }
 
+static inline void mutex_store(struct guarded *g, const struct message *m) {
+    g->slots[g->tail++ % CHANNEL_ROOM] = *m;
+    if (g->sleeping > 0) pthread_cond_broadcast(&g->filled);
+}
+
 static inline void mutex_publish(void *channel, const struct message *m) {
     struct guarded *g = channel;
     pthread_mutex_lock(&g->lock);
@@ -115,9 +121,24 @@ static inline void mutex_publish(void *channel, const struct message *m) {
         g->full = true;
         pthread_cond_wait(&g->emptied, &g->lock);
     }
-    g->slots[g->tail++ % CHANNEL_ROOM] = *m;
-    if (g->sleeping > 0) pthread_cond_broadcast(&g->filled);
+    mutex_store(g, m);
     pthread_mutex_unlock(&g->lock);
+}
+
+static inline bool mutex_try(void *channel, const struct message *m) {
+    struct guarded *g = channel;
+    pthread_mutex_lock(&g->lock);
+    bool room = has_room(g);
+    if (room) mutex_store(g, m);
+    pthread_mutex_unlock(&g->lock);
+    return room;
+}
+
+static inline void mutex_fetch(struct guarded *g, size_t i, struct message *ret) {
+    *ret = g->slots[g->head[i]++ % CHANNEL_ROOM];
+    if (!g->full) return;
+    g->full = false;
+    pthread_cond_signal(&g->emptied);
 }
 
 static inline void mutex_receive(void *channel, size_t i, struct message *ret) {
@@ -128,42 +149,25 @@ static inline void mutex_receive(void *channel, size_t i, struct message *ret) {
         pthread_cond_wait(&g->filled, &g->lock);
         g->sleeping--;
     }
-    *ret = g->slots[g->head[i]++ % CHANNEL_ROOM];
-    if (g->full) {
-        g->full = false;
-        pthread_cond_signal(&g->emptied);
-    }
+    mutex_fetch(g, i, ret);
     pthread_mutex_unlock(&g->lock);
 }
 static inline void mutex_take(void *channel, size_t i, struct message *ret) { mutex_receive(channel, i, ret); }
-CHANNEL_PEER(mutex)
 
-static bool mutex_try(struct guarded *g, struct message *ret) {
+
+static inline bool mutex_look(void *channel, struct message *ret) {
+    struct guarded *g = channel;
     pthread_mutex_lock(&g->lock);
     bool there = g->head[0] != g->tail;
-    if (there) *ret = g->slots[g->head[0]++ % CHANNEL_ROOM];
-    if (there && g->full) {
-        g->full = false;
-        pthread_cond_signal(&g->emptied);
-    }
+    if (there) mutex_fetch(g, 0, ret);
     pthread_mutex_unlock(&g->lock);
     return there;
 }
-
-void channel_mutex_two(void *transit, size_t times) {
-    struct transit *t = transit;
-    struct message m = {0, 0};
-    size_t got = 0;
-    times *= CHANNEL_BURST;
-    for (size_t n = 0; n < times; n++) {
-        mutex_publish(t->channel, &m);
-        for (int k = 0; !channel_first && k < 3 && mutex_try(t->channel, &m); k++) got++;
-    }
-    for (; !channel_first && got < 2 * times; got++) mutex_receive(t->channel, 0, &m);
-}
+CHANNEL_PEER(mutex)
+CHANNEL_TWO(mutex)
 
 const struct channel_peer channel_mutex = {"mutex ring", mutex_open, mutex_alone, mutex_pass,
-                                           mutex_ping,   mutex_nap,  free};
+                                           mutex_ping,   mutex_nap,  mutex_two,   free};
 
 /* --- A bare ring whose receiver sleeps on a futex, at once ---------------------------------------------- */
 
@@ -201,4 +205,4 @@ static inline void futex_take(void *channel, size_t i, struct message *ret) { fu
 CHANNEL_PEER(futex)
 
 const struct channel_peer channel_futex = {"futex ring", futex_open, futex_alone, futex_pass,
-                                           futex_ping,   futex_nap,  free};
+                                           futex_ping,   futex_nap,  NULL,        free};
