@@ -1,9 +1,9 @@
 /* audience.c - patterns and those who have them, looked at from both sides.
  *
  * Each pattern's value in the topic set is its audience: a single member, marked by the lowest bit, or a
- * crowd. Readers without the guard see no more of a member than its address. A crowd is a dense array: the one
- * that leaves is replaced by the last, in place. So a reader goes through it from its end: whoever is there
- * all the time is met at least once, for nobody ever moves up.
+ * crowd. Readers without the guard see no more of a member than its address. A crowd is a dense array: the
+ * one that leaves is replaced by the last, in place. So a reader goes through it from its end: whoever is
+ * there all the time is met at least once, for nobody ever moves up.
  *
  * A member's memberships tell the patterns that it has, and where it stands in their crowds. */
 #include "core/audience.h"
@@ -20,7 +20,9 @@
 
 enum { WAITING_LEAST = 64, CROWD_LEAST = 4, MEMBERSHIPS_LEAST = 4 };
 enum { LEAVE_MANY = 64 }; /* patterns: to forget everything is cheaper then */
-enum { TICK_AFTER = 8 };  /* retired: a reader holds a few more than it could see, but its cache keeps the clock */
+enum {
+    TICK_AFTER = 8
+}; /* retired: a reader holds a few more than it could see, but its cache keeps the clock */
 
 /* --- Audiences --------------------------------------------------------------------------------- */
 
@@ -58,11 +60,13 @@ static void crowd_join(struct crowd *c, struct member *m) {
     store_release(&c->count, at + 1);
 }
 
-/* A crowd of the same with room for one more; replaced where it is full, or far too large. NULL: no memory. */
+/* A crowd of the same with room for one more; replaced where it is full, or far too large. NULL: no memory.
+ */
 static struct crowd *crowd_fit(struct reclaimer *r, void *audience) {
     struct crowd *old = single_of(audience) ? NULL : audience;
     uint32_t count = old ? load_relaxed(&old->count) : 1;
-    if (old && count < old->capacity && (count >= old->capacity / 4 || old->capacity <= CROWD_LEAST)) return old;
+    if (old && count < old->capacity && (count >= old->capacity / 4 || old->capacity <= CROWD_LEAST))
+        return old;
     struct crowd *c = crowd_new(r, count * 2 > CROWD_LEAST ? count * 2 : CROWD_LEAST);
     if (!c) return NULL;
     if (!old) crowd_join(c, single_of(audience));
@@ -103,7 +107,8 @@ static void memberships_free(struct member *m) {
 /* Room for one more, where three quarters are the most. */
 static bool memberships_fit(struct member *m) {
     size_t capacity = MEMBERSHIPS_LEAST;
-    if (m->count + 1 <= m->capacity / 4 * 3 && (m->count >= m->capacity / 8 || m->capacity <= MEMBERSHIPS_LEAST))
+    if (m->count + 1 <= m->capacity / 4 * 3 &&
+        (m->count >= m->capacity / 8 || m->capacity <= MEMBERSHIPS_LEAST))
         return true;
     while (m->count + 1 > capacity / 2) capacity *= 2;
     struct membership *all = mtaio__alloc_zeroed(capacity * sizeof *all);
@@ -370,6 +375,16 @@ static int search(struct audiences *a, const char *name, struct member *const **
     return 0;
 }
 
+bool mtaio__audiences_recall(const struct audiences *a, const struct topic *topic, struct member *const **ret,
+                             size_t *ret_count) {
+    const struct memo *memo = load_relaxed(&a->memo);
+    const struct entry *e = memo ? mtaio__memo_find(memo, topic) : NULL;
+    if (!e) return false;
+    *ret = e->members;
+    *ret_count = e->count;
+    return true;
+}
+
 int mtaio__audiences_of(struct audiences *a, const char *name, struct member *const **ret,
                         size_t *ret_count) {
     *ret = NULL;
@@ -377,12 +392,7 @@ int mtaio__audiences_of(struct audiences *a, const char *name, struct member *co
     if (a->count == 0) return 0;
     const struct topic topic = topic_of(name);
     struct memo *memo = memo_fit(a);
-    const struct entry *e = memo ? mtaio__memo_find(memo, &topic) : NULL;
-    if (e) {
-        *ret = e->members;
-        *ret_count = e->count;
-        return 0;
-    }
+    if (mtaio__audiences_recall(a, &topic, ret, ret_count)) return 0;
     int r = search(a, name, ret, ret_count);
     if (r < 0 || !memo || !mtaio__memo_missed(memo, &topic)) return r;
     mtaio__memo_put(memo, a->patterns.reclaimer, &topic, *ret, *ret_count);
@@ -391,7 +401,7 @@ int mtaio__audiences_of(struct audiences *a, const char *name, struct member *co
 }
 
 static bool is_before(const void *a, const void *b) {
-    return (uintptr_t)*(struct member *const *)a < (uintptr_t)*(struct member *const *)b;
+    return (uintptr_t) * (struct member *const *)a < (uintptr_t) * (struct member *const *)b;
 }
 
 /* Under a pin. */
@@ -407,29 +417,41 @@ static int count_audience(const struct audiences *a, const char *name) {
     return count < INT_MAX ? (int)count : INT_MAX;
 }
 
-/* -1: to be asked again under the guard. */
+enum { UNDER_GUARD = INT_MIN }; /* to be asked again there */
+
+/* What is remembered is valid. */
 static int reach_pinned(struct audiences *a, const char *name) {
-    const struct topic topic = topic_of(name);
+    const char *end = memchr(name, '\0', MTAIO_NAME_MAX + 1);
+    if (!end) return MTAIO_ENAME;
+    const struct topic topic = {name, (size_t)(end - name), mtaio__hash(name, (size_t)(end - name))};
     struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */
-    if (!memo) return -1;
-    const struct entry *e = mtaio__memo_find(memo, &topic);
+    const struct entry *e = memo ? mtaio__memo_find(memo, &topic) : NULL;
     if (e) return (int)e->count;
-    return mtaio__memo_missed(memo, &topic) ? -1 : count_audience(a, name);
+    int r = mtaio__name_check(name);
+    if (r < 0) return r;
+    return !memo || mtaio__memo_missed(memo, &topic) ? UNDER_GUARD : count_audience(a, name);
 }
 
 int mtaio__audiences_reach(struct audiences *a, const char *topic) {
-    if (!load_relaxed(&a->patterns.names) && !load_relaxed(&a->patterns.root)) return 0;
     struct thread *t = thread_here();
     struct pin *pin;
-    if (t && mtaio__pin_push(t, a->patterns.reclaimer, &pin) == 0) {
-        int r = reach_pinned(a, topic);
-        pin_pop(t, pin);
-        if (r != -1) return r;
+    int r = UNDER_GUARD;
+    if (!load_relaxed(&a->patterns.names) && !load_relaxed(&a->patterns.root)) {
+        r = mtaio__name_check(topic);
+        return r < 0 ? r : 0;
     }
+    if (t && mtaio__pin_push(t, a->patterns.reclaimer, &pin) == 0) {
+        r = reach_pinned(a, topic);
+        pin_pop(t, pin);
+    } else {
+        r = mtaio__name_check(topic);
+        if (r >= 0) r = UNDER_GUARD;
+    }
+    if (r != UNDER_GUARD) return r;
     struct member *const *list;
     size_t count;
     guard_lock(a->guard);
-    int r = mtaio__audiences_of(a, topic, &list, &count);
+    r = mtaio__audiences_of(a, topic, &list, &count);
     guard_unlock(a->guard);
     if (r < 0) return r;
     return count < INT_MAX ? (int)count : INT_MAX;

@@ -1,4 +1,5 @@
-/* audience.h - which members (subscribers) get a topic: the patterns of each, and who has a pattern that matches. */
+/* audience.h - which members (subscribers) get a topic: the patterns of each, and who has a pattern that
+ * matches. */
 #ifndef MTAIO_SRC_AUDIENCE_H
 #define MTAIO_SRC_AUDIENCE_H
 
@@ -42,12 +43,17 @@ int mtaio__audiences_drop(struct audiences *a, struct member *m, const char *pat
 /* Drops all that the member has, in time in proportion to them. */
 void mtaio__audiences_leave(struct audiences *a, struct member *m);
 
-/* Those who have a pattern that matches the valid topic, each once. The list is valid until the guard is released
- * or something here is called. 0 or ENOMEM. */
-int mtaio__audiences_of(struct audiences *a, const char *topic, struct member *const **ret, size_t *ret_count);
+/* Those who have a pattern that matches the valid topic, each once. The list is valid until the guard is
+ * released or something here is called. 0 or ENOMEM. */
+int mtaio__audiences_of(struct audiences *a, const char *topic, struct member *const **ret,
+                        size_t *ret_count);
 
-/* How many they are, INT_MAX at most. Without the guard, which it takes at times. Who joins or leaves meanwhile
- * is counted or not. ENOMEM. */
+/* The same where the topic is remembered, and so valid; false: it is not. */
+bool mtaio__audiences_recall(const struct audiences *a, const struct topic *topic, struct member *const **ret,
+                             size_t *ret_count);
+
+/* How many they are, INT_MAX at most, of a topic that may be none. Without the guard, which it takes at
+ * times. Who joins or leaves meanwhile is counted or not. ENAME, ENOMEM. */
 int mtaio__audiences_reach(struct audiences *a, const char *topic);
 
 /* Frees what was taken out and is not read any more. */

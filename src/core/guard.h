@@ -32,7 +32,8 @@ static inline void guard_lock(struct guard *g) {
     os_count_locks(+1);
     if (likely(load_relaxed(&g->favourite) == self)) {
         store_relaxed(&g->inside, 1);
-        os_fence_light(); /* pairs with the heavy fence of guard_take */
+        os_fence_light_as(
+            false); /* pairs with the heavy fence of guard_take: there is one where there is a favourite */
         if (likely(load_acquire(&g->favourite) == self)) return;
         store_release(&g->inside, 0);
     }

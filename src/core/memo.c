@@ -13,13 +13,13 @@ enum {
     BUCKETS_MOST = 2048,
     MEMBERS_MOST = 64, /* to remember more is no great gain */
     NAME_MOST = 255,
-    MISSES = 16, /* so many are counted: where a bucket is full, the last of them makes room */
+    MISSES = 16,    /* so many are counted: where a bucket is full, the last of them makes room */
     PART_BITS = 16, /* of a shape */
     PARTS = 4,
     ROW = 16 /* places that are looked through together */
 };
 
-struct bucket { /* one cache line */
+struct bucket {                      /* one cache line */
     ATOMIC(uint32_t) tag[PLACES];    /* upper half of the hash; right only where there is an entry */
     ATOMIC(uint32_t) missed[PLACES]; /* of names that were not found: the tag, less what tells how often */
     ATOMIC(struct entry *) entry[PLACES];
@@ -38,7 +38,9 @@ struct memo {
 
 static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
 static size_t places(const struct memo *m) { return (m->mask + 1) * PLACES; }
-static size_t bucket_at(const struct memo *m, uint64_t hash) { return hash >> 1 & m->mask; } /* see memo_mark */
+static size_t bucket_at(const struct memo *m, uint64_t hash) {
+    return hash >> 1 & m->mask;
+} /* see memo_mark */
 static ATOMIC(struct entry *) *place_entry(const struct memo *m, size_t place) {
     return &m->buckets[place / PLACES].entry[place % PLACES];
 }
@@ -50,7 +52,8 @@ struct memo *mtaio__memo_new(const struct reclaimer *r, size_t patterns) {
     size_t buckets = BUCKETS_LEAST;
     while (buckets < BUCKETS_MOST && buckets * PLACES < patterns) buckets *= 2;
     size_t rows = buckets * PLACES / ROW;
-    size_t bytes = buckets * (sizeof(struct bucket) + PLACES * sizeof m->shapes[0]) + rows * sizeof m->outlines[0];
+    size_t bytes =
+        buckets * (sizeof(struct bucket) + PLACES * sizeof m->shapes[0]) + rows * sizeof m->outlines[0];
     m = mtaio__block_alloc(r, sizeof *m + LINE + bytes);
     if (!m) return NULL;
     m->mask = buckets - 1;
@@ -91,6 +94,7 @@ static char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->m
 const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t) {
     const struct bucket *b = &m->buckets[bucket_at(m, t->hash)];
     unsigned equal = 0; /* a bit for each place: which it is cannot be predicted, so no branch asks */
+#pragma GCC unroll 4
     for (int i = 0; i < PLACES; i++) equal |= (unsigned)(load_relaxed(&b->tag[i]) == tag_of(t->hash)) << i;
     for (; equal; equal &= equal - 1) {
         const struct entry *e = load_acquire(&b->entry[__builtin_ctz(equal)]); /* pairs with memo_put */
@@ -144,9 +148,9 @@ bool mtaio__memo_missed(struct memo *m, const struct topic *t) {
 
 /* --- Shapes ------------------------------------------------------------------------------------ */
 
-/* Four parts: for the first three segments, and the last. A name's tell what these are, or ABSENT; a pattern's,
- * what they must be, or 0: anything. So a pattern does not match a name whose shape differs from what it tells.
- * The lowest bit is 0: NAME marks what is no shape, but a hash. */
+/* Four parts: for the first three segments, and the last. A name's tell what these are, or ABSENT; a
+ * pattern's, what they must be, or 0: anything. So a pattern does not match a name whose shape differs from
+ * what it tells. The lowest bit is 0: NAME marks what is no shape, but a hash. */
 enum { NAME = 1, ABSENT = 1 };
 
 static uint64_t part_of(uint64_t shape, int i) { return shape >> (i * PART_BITS) & 0xffff; }
@@ -178,7 +182,8 @@ uint64_t mtaio__memo_mark(const char *pattern) {
     return shape_of(pattern, true);
 }
 
-/* What of a shape a pattern tells; and which bit of the outline stands for each part, any if it tells none. */
+/* What of a shape a pattern tells; and which bit of the outline stands for each part, any if it tells none.
+ */
 struct outline {
     uint64_t mask;
     uint64_t bits[PARTS];
@@ -218,13 +223,14 @@ static size_t find_place(struct memo *m, struct reclaimer *r, uint64_t hash) {
     size_t first = bucket_at(m, hash) * PLACES;
     for (size_t i = first; i < first + PLACES; i++)
         if (!load_relaxed(place_entry(m, i))) return i;
-    size_t place = first + m->turn++ % PLACES; /* not always the same, so that two do not go on replacing each other */
+    size_t place =
+        first + m->turn++ % PLACES; /* not always the same, so that two do not go on replacing each other */
     take_out(m, r, place);
     return place;
 }
 
-void mtaio__memo_put(struct memo *m, struct reclaimer *r, const struct topic *t, struct member *const *members,
-                     size_t count) {
+void mtaio__memo_put(struct memo *m, struct reclaimer *r, const struct topic *t,
+                     struct member *const *members, size_t count) {
     if (count > MEMBERS_MOST || t->length > NAME_MOST) return;
     struct entry *e = mtaio__block_alloc(r, sizeof *e + count * sizeof(struct member *) + t->length);
     if (!e) return;

@@ -1,14 +1,14 @@
 /* memo.h - remembers who gets the topics that are asked for again and again.
  *
  * What is in a memo is always true: each change of a pattern takes out the names that it matches, or seems to
- * match. A name gets in when it is asked for a second time, so that a stream of ever new ones takes no memory,
- * and a memo has no more places than its owner has patterns.
+ * match. A name gets in when it is asked for a second time, so that a stream of ever new ones takes no
+ * memory, and a memo has no more places than its owner has patterns.
  *
  * Read without a lock under a wide pin of the owner (reclaim.h), written under the owner's guard. */
 #ifndef MTAIO_SRC_MEMO_H
 #define MTAIO_SRC_MEMO_H
 
-#include "core/reclaim.h"
+#include "core/topic.h"
 
 struct member;
 struct memo;
@@ -19,12 +19,6 @@ struct entry {
     uint32_t count;
     uint16_t length;
     struct member *members[]; /* then the name, without its NUL */
-};
-
-struct topic { /* that is asked for */
-    const char *name;
-    size_t length;
-    uint64_t hash;
 };
 
 /* For so many patterns; NULL: out of memory. */

@@ -77,25 +77,38 @@ static inline const void *slot_origin(const struct slot *s) {
     return slot_kind(s) == SLOT_SHARED ? s->u.content->origin : NULL;
 }
 
-/* Data and topic fit. */
-static inline void slot_put_inline(struct slot *ret, const mtaio_publication *p, size_t topic_bytes) {
-    unsigned has = (p->data ? SLOT_HAS_DATA : 0) | (p->topic ? SLOT_HAS_TOPIC : 0);
-    ret->head = slot_head(SLOT_INLINE, has, p->bytes);
-    if (p->bytes == 16)
-        memcpy(ret->u.inside, p->data, 16); /* one instruction */
-    else if (p->bytes > 0)
-        memcpy(ret->u.inside, p->data, p->bytes);
-    if (topic_bytes > 0) memcpy(ret->u.inside + p->bytes, p->topic, topic_bytes);
+/* What fits into a slot: data, or NULL, and a topic with its NUL, or 0 bytes of it. */
+struct small {
+    const void *data;
+    size_t bytes;
+    const char *topic;
+    size_t topic_bytes;
+};
+
+/* All but `missed`. */
+static inline void slot_put_inline(struct slot *ret, const struct small *m) {
+    unsigned has = (m->data ? SLOT_HAS_DATA : 0) | (m->topic_bytes > 0 ? SLOT_HAS_TOPIC : 0);
+    fence_compiler(); /* as in slot_copy */
+    ret->head = slot_head(SLOT_INLINE, has, m->bytes);
+    fence_compiler();
+    if (m->bytes == 16)
+        memcpy(ret->u.inside, m->data, 16); /* one instruction */
+    else if (m->bytes > 0)
+        memcpy(ret->u.inside, m->data, m->bytes);
+    if (m->topic_bytes > 0) memcpy(ret->u.inside + m->bytes, m->topic, m->topic_bytes);
 }
 
 /* A publication as a slot, its one reference the caller's. EINVAL, ENAME, ENOMEM: data with a release stays
  * the user's. */
 int mtaio__slot_make(const mtaio_publication *p, struct slot *ret);
+
+/* Is it no more than bytes to be copied, and a topic? */
+static inline bool is_bare(const mtaio_publication *p) {
+    return !p->release && !p->metadata && !p->message && !p->origin && p->size == sizeof *p;
+}
 static inline int slot_make(const mtaio_publication *p, struct slot *ret) {
-    bool bare = !p->topic && !p->release && !p->metadata && !p->message && !p->origin && p->data &&
-                p->bytes <= SLOT_INSIDE;
-    if (!bare || p->size != sizeof *p) return mtaio__slot_make(p, ret);
-    slot_put_inline(ret, p, 0);
+    if (p->topic || !is_bare(p) || !p->data || p->bytes > SLOT_INSIDE) return mtaio__slot_make(p, ret);
+    slot_put_inline(ret, &(struct small){.data = p->data, .bytes = p->bytes});
     return 0;
 }
 

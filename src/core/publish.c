@@ -1,6 +1,8 @@
 /* publish.c - giving a message to every subscriber of its topic, or to none. */
 #include <limits.h>
+#include <string.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "core/channel.h"
 
@@ -131,34 +133,120 @@ static int wait_unlock(mtaio_channel *ch, struct slot *slot, int r, mtaio_subscr
     return r;
 }
 
-static inline int publish(mtaio_channel *ch, const mtaio_publication *p, int64_t timeout_ns) {
-    struct slot slot;
+/* Comes with the guard, and goes without. */
+static __attribute__((noinline)) int publish_unlock(mtaio_channel *ch, struct slot *slot,
+                                                    int64_t timeout_ns) {
     struct after after;
     mtaio_subscriber *full;
-    int r = slot_make(p, &slot);
-    if (unlikely(r < 0)) return r;
     after_init(&after);
+    int r = publish_in_turn_locked(ch, slot, slot_topic(slot), &after, &full);
+    if (unlikely(r < 0)) return wait_unlock(ch, slot, r, full, timeout_ns);
+    channel_unlock(ch, &after);
+    return r;
+}
+
+static int publish_any(mtaio_channel *ch, const mtaio_publication *p, int64_t timeout_ns) {
+    struct slot slot;
+    int r = mtaio__slot_make(p, &slot);
+    if (r < 0) return r;
     guard_lock(&ch->guard);
-    /* Not the slot's topic: that was written just now, and has not arrived in memory. */
-    r = publish_in_turn_locked(ch, &slot, p->message ? slot_topic(&slot) : p->topic, &after, &full);
-    if (likely(r >= 0))
-        channel_unlock(ch, &after);
-    else
-        r = wait_unlock(ch, &slot, r, full, timeout_ns);
-    if (likely(r >= 0))
+    r = publish_unlock(ch, &slot, timeout_ns);
+    if (r >= 0)
         slot_clear(&slot);
     else
         mtaio__slot_unmake(&slot, p);
     return r;
 }
 
-int mtaio_channel_publish(mtaio_channel *ch, const mtaio_publication *p, int64_t timeout_ns) {
-    return ch && p ? publish(ch, p, timeout_ns) : MTAIO_EINVAL;
+/* --- A small one, where there is nothing to do but to put it in -------------------------------- */
+
+/* Is there room for a message everywhere, and nobody to tell of it? */
+static inline bool is_easy_for(struct audience a) {
+    for (size_t i = 0; i < a.count; i++) {
+        mtaio_subscriber *sub = member_subscriber(a.list[i]);
+        if (unlikely(sub->watched) || unlikely(!buffer_has_room(sub))) return false;
+    }
+    return true;
+}
+
+static inline bool is_easy(const mtaio_channel *ch, struct audience all, struct audience some) {
+    return likely(ch->line.holding_up == 0 && !ch->replay && !load_relaxed(&ch->closed)) &&
+           is_easy_for(all) && is_easy_for(some);
+}
+
+static inline void put(struct audience a, const struct small *m) {
+    for (size_t i = 0; i < a.count; i++) {
+        mtaio_subscriber *sub = member_subscriber(a.list[i]);
+        slot_put_inline(buffer_next(sub), m);
+        buffer_show(sub);
+    }
+}
+
+static inline int put_unlock(mtaio_channel *ch, struct audience all, struct audience some,
+                             const struct small *m) {
+    put(all, m);
+    put(some, m);
+    ch->published++;
+    guard_unlock(&ch->guard);
+    return (int)(all.count + some.count);
+}
+
+/* Comes with the guard, and goes without. */
+static __attribute__((noinline)) int publish_small_unlock(mtaio_channel *ch, const struct small *m,
+                                                          int64_t timeout_ns) {
+    struct slot slot;
+    slot_put_inline(&slot, m);
+    return publish_unlock(ch, &slot, timeout_ns);
+}
+
+static inline int publish_plain(mtaio_channel *ch, const void *data, size_t bytes, int64_t timeout_ns) {
+    const struct audience nobody = {NULL, 0};
+    guard_lock(&ch->guard);
+    struct audience all = {ch->members, load_relaxed(&ch->count)};
+    if (likely(is_easy(ch, all, nobody)))
+        return put_unlock(ch, all, nobody, &(struct small){.data = data, .bytes = bytes});
+    return publish_small_unlock(ch, &(struct small){.data = data, .bytes = bytes}, timeout_ns);
+}
+
+/* A topic that is remembered is valid. */
+static __attribute__((noinline)) int publish_named(mtaio_channel *ch, const struct small *m,
+                                                   int64_t timeout_ns) {
+    const size_t length = m->topic_bytes - 1;
+    const struct topic topic = {m->topic, length, mtaio__hash(m->topic, length)};
+    struct audience some = {NULL, 0};
+    guard_lock(&ch->guard);
+    bool known = mtaio__audiences_recall(&ch->audiences, &topic, &some.list, &some.count);
+    int r = known ? 0 : mtaio__name_check(m->topic);
+    if (unlikely(r < 0)) {
+        guard_unlock(&ch->guard);
+        return r;
+    }
+    struct audience all = {ch->members, load_relaxed(&ch->plain)};
+    if ((known || all.count == load_relaxed(&ch->count)) && likely(is_easy(ch, all, some)))
+        return put_unlock(ch, all, some, m);
+    return publish_small_unlock(ch, m, timeout_ns);
+}
+
+static inline int publish_bare(mtaio_channel *ch, const char *topic, const void *data, size_t bytes,
+                               int64_t timeout_ns) {
+    if (likely(data && bytes <= SLOT_INSIDE)) {
+        if (!topic) return publish_plain(ch, data, bytes, timeout_ns);
+        const char *end = memchr(topic, '\0', SLOT_INSIDE - bytes);
+        if (likely(end))
+            return publish_named(ch, &(struct small){data, bytes, topic, (size_t)(end - topic) + 1},
+                                 timeout_ns);
+    }
+    return publish_any(ch, MTAIO_PUBLICATION(.topic = topic, .data = data, .bytes = bytes), timeout_ns);
 }
 
 int mtaio_publish(mtaio_channel *ch, const char *topic, const void *data, size_t bytes) {
-    const mtaio_publication p = {.size = sizeof p, .topic = topic, .data = data, .bytes = bytes};
-    return ch ? publish(ch, &p, -1) : MTAIO_EINVAL;
+    return ch ? publish_bare(ch, topic, data, bytes, -1) : MTAIO_EINVAL;
+}
+
+int mtaio_channel_publish(mtaio_channel *ch, const mtaio_publication *p, int64_t timeout_ns) {
+    if (!ch || !p) return MTAIO_EINVAL;
+    if (is_bare(p)) return publish_bare(ch, p->topic, p->data, p->bytes, timeout_ns);
+    return publish_any(ch, p, timeout_ns);
 }
 
 /* --- Several ----------------------------------------------------------------------------------- */

@@ -128,26 +128,39 @@ static inline bool subscriber_is_ready(const mtaio_subscriber *sub) {
 
 /* 0: buffer_push will put one more in, or drop as the policy says. EAGAIN, ELIMIT, ENOMEM. */
 int mtaio__buffer_look(mtaio_subscriber *sub);
-static inline int buffer_look(mtaio_subscriber *sub) {
+
+/* Short of the mark. */
+static inline bool buffer_has_room(mtaio_subscriber *sub) {
     uint64_t tail = load_relaxed(&sub->tail);
-    if (likely(tail != sub->mark)) return 0;
+    if (likely(tail != sub->mark)) return true;
     sub->mark =
         load_acquire(&sub->head) + sub->usual; /* pairs with take: it has copied the slot, which is free */
-    return likely(tail != sub->mark) ? 0 : mtaio__buffer_look(sub);
+    return tail != sub->mark;
+}
+static inline int buffer_look(mtaio_subscriber *sub) {
+    return likely(buffer_has_room(sub)) ? 0 : mtaio__buffer_look(sub);
 }
 
 /* At the mark: pushes an old message out, or answers false, and the new one is dropped. */
 bool mtaio__buffer_edge(mtaio_subscriber *sub, struct after *after);
 
+/* Where the next goes, short of the mark: between these two it is written there. */
+static inline struct slot *buffer_next(mtaio_subscriber *sub) {
+    struct slot *at = &sub->ring[load_relaxed(&sub->tail) & (sub->capacity - 1)];
+    at->missed = sub->gap;
+    return at;
+}
+static inline void buffer_show(mtaio_subscriber *sub) {
+    sub->gap = 0;
+    /* Pairs with the receivers' look: the slot is there. */
+    store_release(&sub->tail, load_relaxed(&sub->tail) + 1);
+}
+
 /* After buffer_look. The copy of the slot has a reference of its own; false: it was not put in. */
 static inline bool buffer_push(mtaio_subscriber *sub, const struct slot *slot, struct after *after) {
-    uint64_t tail = load_relaxed(&sub->tail);
-    if (unlikely(tail == sub->mark) && !mtaio__buffer_edge(sub, after)) return false;
-    struct slot *at = &sub->ring[tail & (sub->capacity - 1)];
-    at->missed = sub->gap;
-    slot_copy(at, slot);
-    sub->gap = 0;
-    store_release(&sub->tail, tail + 1); /* pairs with the receivers' look: the slot is there */
+    if (unlikely(load_relaxed(&sub->tail) == sub->mark) && !mtaio__buffer_edge(sub, after)) return false;
+    slot_copy(buffer_next(sub), slot);
+    buffer_show(sub);
     return true;
 }
 

@@ -4,6 +4,13 @@
 
 #include "core/reclaim.h"
 
+/* A name that is asked for, valid or not. */
+struct topic {
+    const char *name;
+    size_t length;
+    uint64_t hash;
+};
+
 /* The length of a valid name / pattern, or MTAIO_ENAME / MTAIO_EPATTERN; NULL: MTAIO_EINVAL. Never reads
  * beyond the final NUL, nor beyond MTAIO_NAME_MAX + 1 bytes. ret_is_name may be NULL. */
 int mtaio__name_check(const char *name);
