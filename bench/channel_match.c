@@ -141,6 +141,7 @@ void cases_of_matching(void) {
                change = side("mtaio", "", remove_insert, NULL);
     match_names(all.uniform, NAMES); /* each once before: nothing is measured of a name never heard of */
     bench_case("match uniform", &uniform, 1);
+    match_names(all.hot, NAMES); /* often enough to be remembered */
     bench_case("match hot", &hot, 1);
     bench_case("match remove+insert", &change, 1);
     if (bench_two_processors()) {

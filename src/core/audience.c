@@ -377,9 +377,12 @@ static int search(struct audiences *a, const char *name, struct member *const **
 
 bool mtaio__audiences_recall(const struct audiences *a, const struct topic *topic, struct member *const **ret,
                              size_t *ret_count) {
-    const struct memo *memo = load_relaxed(&a->memo);
+    const struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */
     const struct entry *e = memo ? mtaio__memo_find(memo, topic) : NULL;
-    if (!e) return false;
+    if (!e) {
+        mtaio__topics_prefetch(&a->patterns, topic);
+        return false;
+    }
     *ret = e->members;
     *ret_count = e->count;
     return true;
@@ -420,33 +423,37 @@ static int count_audience(const struct audiences *a, const char *name) {
 enum { UNDER_GUARD = INT_MIN }; /* to be asked again there */
 
 /* What is remembered is valid. */
-static int reach_pinned(struct audiences *a, const char *name) {
+static int reach_under_pin(struct audiences *a, const char *name) {
     const char *end = memchr(name, '\0', MTAIO_NAME_MAX + 1);
     if (!end) return MTAIO_ENAME;
     const struct topic topic = {name, (size_t)(end - name), mtaio__hash(name, (size_t)(end - name))};
-    struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */
-    const struct entry *e = memo ? mtaio__memo_find(memo, &topic) : NULL;
-    if (e) return (int)e->count;
+    struct member *const *list;
+    size_t count;
+    if (mtaio__audiences_recall(a, &topic, &list, &count)) return (int)count;
     int r = mtaio__name_check(name);
     if (r < 0) return r;
+    struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */
     return !memo || mtaio__memo_missed(memo, &topic) ? UNDER_GUARD : count_audience(a, name);
 }
 
-int mtaio__audiences_reach(struct audiences *a, const char *topic) {
+static int reach_pinned(struct audiences *a, const char *name) {
     struct thread *t = thread_here();
     struct pin *pin;
-    int r = UNDER_GUARD;
+    if (t && mtaio__pin_push(t, a->patterns.reclaimer, &pin) == 0) {
+        int r = reach_under_pin(a, name);
+        pin_pop(t, pin);
+        return r;
+    }
+    int r = mtaio__name_check(name);
+    return r < 0 ? r : UNDER_GUARD;
+}
+
+int mtaio__audiences_reach(struct audiences *a, const char *topic) {
     if (!load_relaxed(&a->patterns.names) && !load_relaxed(&a->patterns.root)) {
-        r = mtaio__name_check(topic);
+        int r = mtaio__name_check(topic);
         return r < 0 ? r : 0;
     }
-    if (t && mtaio__pin_push(t, a->patterns.reclaimer, &pin) == 0) {
-        r = reach_pinned(a, topic);
-        pin_pop(t, pin);
-    } else {
-        r = mtaio__name_check(topic);
-        if (r >= 0) r = UNDER_GUARD;
-    }
+    int r = reach_pinned(a, topic);
     if (r != UNDER_GUARD) return r;
     struct member *const *list;
     size_t count;

@@ -49,6 +49,9 @@ ATOMIC(void *) *mtaio__topics_find(const topics *t, const char *pattern);
 void mtaio__topics_remove(topics *t, const char *pattern);
 void mtaio__topics_remove_at(topics *t, ATOMIC(void *) *slot);
 
+/* A match of this name is to come: where it begins to look may be far away in memory. A reader, or the owner. */
+void mtaio__topics_prefetch(const topics *t, const struct topic *topic);
+
 /* Calls visit(value) for each pattern that matches the valid name and has a value; a visit that answers false
  * ends the match. In no particular order, each pattern once. A pattern that is added or removed meanwhile may
  * or may not be among them. */

@@ -5,7 +5,8 @@
 #include "core/topic_set.h"
 
 static bool key_is(const struct key *k, const struct topic_node *node) {
-    return node->kind == k->kind && node->length == k->length && (k->kind == WHOLE || node->parent == k->parent) &&
+    return node->kind == k->kind && node->length == k->length &&
+           (k->kind == WHOLE || node->parent == k->parent) &&
            memcmp((const char *)node + node_bytes(k->kind), k->text, k->length) == 0;
 }
 
@@ -156,7 +157,7 @@ static bool walk(struct match *m, struct topic_node *root) {
 static bool match_wildcards(const topics *t, const char *name, size_t length,
                             bool (*visit)(void *value, void *ctx), void *ctx, bool *ret_matched) {
     struct topic_node *root = load_acquire(&t->root); /* pairs with node_add */
-    struct match m; /* not all of it is used */
+    struct match m;                                   /* not all of it is used */
     *ret_matched = false;
     if (!root) return true;
     m.edges = load_acquire(&t->edges); /* pairs with table_fit */
@@ -172,10 +173,17 @@ static bool match_wildcards(const topics *t, const char *name, size_t length,
     return goes_on;
 }
 
+void mtaio__topics_prefetch(const topics *t, const struct topic *topic) {
+    const struct topic_table *names = load_acquire(&t->names); /* pairs with table_fit */
+    const struct key whole = {
+        .text = topic->name, .length = topic->length, .kind = WHOLE, .hash = topic->hash};
+    if (names) __builtin_prefetch(&names->buckets[key_hash(&whole) & names->mask]);
+}
+
 void mtaio__topics_match(const topics *t, const char *name, bool (*visit)(void *value, void *ctx),
                          void *ctx) {
     size_t length = strlen(name);
-    uint64_t wildcards = load_acquire(&t->wildcards);            /* pairs with topics_add */
+    uint64_t wildcards = load_acquire(&t->wildcards);          /* pairs with topics_add */
     const struct topic_table *names = load_acquire(&t->names); /* pairs with table_fit */
     struct topic_node *node = NULL;
     bool matched;
