@@ -2,18 +2,23 @@
 #include "core/guard.h"
 
 #ifndef MTAIO_EXPLORE
-enum { PAUSES = 64, FAVOUR_AFTER = 256 };
+enum { LOOKS = 10, PAUSES_MOST = 32, FAVOUR_AFTER = 256 };
 #else
-enum { PAUSES = 0, FAVOUR_AFTER = 1 }; /* every look is a state of its own: few, and both ways are explored */
+enum {
+    LOOKS = 0,
+    PAUSES_MOST = 0,
+    FAVOUR_AFTER = 1
+}; /* every look is a state of its own: few, and both ways are explored */
 #endif
 
-/* Until the word is 0. The load pairs with guard_unlock. */
+/* Until the word is 0, looking at it ever less often: each look takes the line of memory from who is inside.
+ * The load pairs with guard_unlock. */
 static void wait_while(const ATOMIC(uint32_t) *word) {
+    unsigned pauses = 1;
     for (unsigned n = 0; load_acquire(word) != 0; n++) {
-        if (n < PAUSES)
-            os_pause();
-        else
-            os_nap(n - PAUSES);
+        for (unsigned i = 0; i < pauses && n < LOOKS; i++) os_pause();
+        if (pauses < PAUSES_MOST) pauses *= 2;
+        if (n >= LOOKS) os_nap(n - LOOKS);
     }
 }
 

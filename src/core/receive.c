@@ -6,8 +6,9 @@
 
 #ifndef MTAIO_EXPLORE
 enum { LOOKS = 16, LOOKS_EAGER = 2048 }; /* before a thread sleeps: no time, or some 20 microseconds */
+enum { LOOKS_MORE = 8, APART = 16 }; /* for more messages, and pauses between: some tenths of a microsecond */
 #else
-enum { LOOKS = 0, LOOKS_EAGER = 0 };
+enum { LOOKS = 0, LOOKS_EAGER = 0, LOOKS_MORE = 0, APART = 0 };
 #endif
 
 /* A thread that sleeps is back only microseconds after its message. So where receivers slept briefly so many
@@ -129,6 +130,18 @@ static void look_again(mtaio_subscriber *sub, bool eager) {
         store_relaxed(&sub->patience.enough, SLEEPS_LEAST);
 }
 
+/* Who takes many, and looked until the first came, lets some more come, as long as they do. Taking each at
+ * once would take the lines of memory from the publisher, and give them back, for each. */
+static void let_come(const mtaio_subscriber *sub, size_t n) {
+    uint64_t seen = 0;
+    for (unsigned looks = 0; n > 1 && looks < LOOKS_MORE; looks++) {
+        uint64_t level = load_acquire(&sub->tail) - load_relaxed(&sub->head);
+        if (level >= n || level == seen) return;
+        seen = level;
+        for (unsigned i = 0; i < APART; i++) os_pause();
+    }
+}
+
 static void note_sleep(struct patience *p, bool eager, int64_t ns) {
     uint8_t enough = load_relaxed(&p->enough), sleeps = load_relaxed(&p->sleeps);
     if (eager && enough < SLEEPS_MOST) store_relaxed(&p->enough, (uint8_t)(enough * 2));
@@ -141,6 +154,7 @@ static int wait_and_take(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_messag
     for (;;) {
         bool eager = is_eager(&sub->patience);
         look_again(sub, eager);
+        let_come(sub, n);
         int r = take(sub, ret, n);
         if (r != MTAIO_EAGAIN) return r;
         int64_t since = os_now_ns();
