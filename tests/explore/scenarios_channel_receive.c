@@ -144,6 +144,38 @@ static void change_patterns(void) {
     EXPLORE_CHECK(mtaio_subscriber_add(c.sub, "a") == 1 && mtaio_subscriber_drop(c.sub, "a") == 1);
 }
 static void publish_a(void) { publish_to("a", 0); }
+/* The topic is remembered: a message of it goes straight in, where nothing else is to be done. */
+static void setup_remembered(void) {
+    channel_of(0);
+    EXPLORE_CHECK(mtaio_subscribe(c.ch, "a", &c.sub) == 0);
+    EXPLORE_CHECK(mtaio_subscribe(c.ch, "b", &c.other) == 0);
+    for (int i = 0; i < 3; i++) {
+        publish_a();
+        receive_now();
+    }
+}
+static void drop_pattern(void) { EXPLORE_CHECK(mtaio_subscriber_drop(c.sub, "a") == 1); }
+static void other_adds_pattern(void) { EXPLORE_CHECK(mtaio_subscriber_add(c.other, "*") == 1); }
+static void check_reached(void) {
+    EXPLORE_CHECK(sums_now().reached == (uint64_t)sum(c.reached));
+    scene_end();
+}
+
+static void subscribe_limited(void) {
+    c.result[explore_self()] = mtaio_subscribe(c.ch, NULL, explore_self() == 1 ? &c.sub : &c.other);
+}
+static void setup_limited(void) {
+    EXPLORE_CHECK(mtaio_channel_new(MTAIO_CHANNEL_OPTIONS(.max_subscribers = 1, .replay = 1), &c.ch) == 0);
+    publish_now();
+}
+/* One of them got in, and what is kept. */
+static void check_limited(void) {
+    EXPLORE_CHECK((c.result[1] == 0) != (c.result[2] == 0) && c.result[1] + c.result[2] == MTAIO_ELIMIT);
+    EXPLORE_CHECK(mtaio_channel_count(c.ch) == 1 && sums_now().waiting == 1);
+    c.reached[0] = 1;
+    scene_end_undropped();
+}
+
 static void setup_replay(void) {
     channel_of(2);
     c.sub = subscriber_of(0, MTAIO_BLOCK);
@@ -192,6 +224,18 @@ static const struct bounded table[] = {
         .check = check_replayed),
     UP_TO(3, EXPLORE_ALL, "publish-change", .setup = setup_one, TWO(publish_a, change_patterns),
           .check = check_undropped),
+    ALL("publish-remembered-receive", .setup = setup_remembered, TWO(publish_a, receive_waiting),
+        .check = check_reached),
+    ALL("publish-remembered-drop-pattern", .setup = setup_remembered, TWO(publish_a, drop_pattern),
+        .check = check_reached),
+    ALL("publish-remembered-add-pattern", .setup = setup_remembered, TWO(publish_a, other_adds_pattern),
+        .check = check_reached),
+    ALL("publish-remembered-unsubscribe", .setup = setup_remembered, TWO(publish_a, unsubscribe_now),
+        .check = check_reached),
+    ALL("publish-remembered-close", .setup = setup_remembered, TWO(publish_a, close_now),
+        .check = check_reached),
+    ALL("subscribe-subscribe-limit", .setup = setup_limited, TWO(subscribe_limited, subscribe_limited),
+        .check = check_limited),
     ALL("receive-close", .setup = setup_one, TWO(receive_waiting, close_now), .check = check_closed),
     ALL("receive-unsubscribe", .setup = setup_with_message, TWO(receive_waiting, unsubscribe_now),
         .check = check_told_ended),

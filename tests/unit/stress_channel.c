@@ -240,8 +240,36 @@ static void test_plans(void **state) {
     for (size_t i = 0; i < COUNT(plans); i++) run_plan(&plans[i]);
 }
 
+/* "No stream of unseen names grows memory without bound": a million, or a hundred, of topics that nobody has
+ * named before, beside subscribers whose patterns match some of them, and what is kept by topic. */
+static void test_unseen_names(void **state) {
+    (void)state;
+    enum { PATTERNS = 1000, KEPT = 100 };
+    unsigned names = getenv("MTAIO_STRESS") != NULL ? 100000000 : SANITIZED ? 20000 : 1000000;
+    mtaio_channel *ch = channel_with(MTAIO_CHANNEL_OPTIONS(.replay = KEPT, .replay_by_topic = true));
+    mtaio_subscriber *sub =
+        subscribe_with(ch, MTAIO_SUBSCRIPTION(.buffer_size = 10, .overflow = MTAIO_DROP_OLDEST));
+    char name[48];
+    size_t bytes = 0;
+    for (unsigned i = 0; i < PATTERNS; i++) {
+        snprintf(name, sizeof name, i % 10 != 0 ? "known.%u" : "*.%u.**", i);
+        CHECK(mtaio_subscriber_add(sub, name) == 1);
+    }
+    for (unsigned i = 0; i < names; i++) {
+        snprintf(name, sizeof name, "new.%u.%x", i, i * 2654435761u);
+        int matches = i < PATTERNS && i % 10 == 0;
+        CHECK(mtaio_publish(ch, name, &i, sizeof i) == matches);
+        CHECK(mtaio_channel_reach(ch, name) == matches);
+        if (i == names / 10) bytes = support_live_bytes();
+    }
+    mtaio_reclaim();
+    assert_in_range(support_live_bytes(), 0, bytes + PATTERNS * 100);
+    mtaio_subscriber_unref(sub);
+    mtaio_channel_unref(ch);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_plans)};
+    const struct CMUnitTest tests[] = {TEST(test_plans), TEST(test_unseen_names)};
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
