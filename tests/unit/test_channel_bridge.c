@@ -1,7 +1,6 @@
 /* test_channel_bridge.c - "Bridges inside the process: emitter -> channel (events of a pattern are published
- * under their names) and channel -> emitter." */
-#include "channels.h"
-#include "loops.h"
+ * under their names) and channel -> emitter": what crosses, and what it is on the other side. */
+#include "bridges.h"
 
 /* --- Emitter to channel ------------------------------------------------------------------------ */
 
@@ -69,64 +68,6 @@ static void test_keeps_event(void **state) {
     assert_int_equal(released, 1);
 }
 
-/* "A full buffer lets the emission rest until there is room, without holding its thread; what cannot be
- * published is a failure of the emission." */
-static void test_full(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_channel *ch = channel_new();
-    mtaio_subscriber *sub = subscribe_limited(ch, 1, MTAIO_BLOCK);
-    struct actor after = {.tag = "after"};
-    OK(mtaio_emitter_to_channel(em, "x", ch, NULL));
-    listen(em, "x", &after);
-    emit_later(em, "x");
-    assert_noted("after done:2");
-    emit_later(em, "x"); /* rests */
-    assert_noted("");
-    note_next(sub);
-    assert_true(strstr(notes.text, "after done:2") != NULL);
-    forget_notes();
-    note_all(sub);
-    forget_notes();
-    mtaio_subscriber *refuses = subscribe_limited(ch, 1, MTAIO_REFUSE);
-    emit_later(em, "x");
-    note_next(sub);
-    emit_later(em, "x");
-    assert_noted("after done:2 x:- after done:MTAIO_EHANDLER");
-    mtaio_channel_close(ch);
-    emit_later(em, "x");
-    assert_noted("after done:MTAIO_EHANDLER");
-    mtaio_subscriber_unref(sub);
-    mtaio_subscriber_unref(refuses);
-    mtaio_channel_unref(ch);
-    mtaio_emitter_unref(em);
-}
-
-/* What rests on a full buffer ends when the channel closes, and is let go when the emitter does. */
-static void test_full_ends(void **state) {
-    (void)state;
-    for (int way = 0; way < 2; way++) {
-        mtaio_emitter *em = emitter_new();
-        mtaio_channel *ch = channel_new();
-        mtaio_subscriber *sub = subscribe_limited(ch, 1, MTAIO_BLOCK);
-        OK(mtaio_emitter_to_channel(em, "x", ch, NULL));
-        emit_later(em, "x");
-        emit_later(em, "x");
-        assert_noted("done:1");
-        if (way == 0)
-            mtaio_channel_close(ch);
-        else
-            mtaio_emitter_close(em);
-        assert_noted(way == 0 ? "done:MTAIO_EHANDLER" : "done:MTAIO_ECLOSED");
-        note_all(sub);
-        if (way == 1) note_all(sub);
-        forget_notes();
-        mtaio_subscriber_unref(sub);
-        mtaio_channel_unref(ch);
-        mtaio_emitter_unref(em);
-    }
-}
-
 /* "It keeps the channel." */
 static void test_keeps_channel(void **state) {
     (void)state;
@@ -145,18 +86,27 @@ static void test_keeps_channel(void **state) {
     mtaio_subscriber_unref(sub);
 }
 
-/* --- Channel to emitter ------------------------------------------------------------------------ */
-
-static int note_event(mtaio_event *event, void *ctx) {
-    const mtaio_message *m = mtaio_event_message(event);
-    (void)ctx;
-    note("%s=%s%s%s", mtaio_event_name(event),
-         mtaio_event_data(event) != NULL ? (char *)mtaio_event_data(event) : "-", m != NULL ? "/" : "",
-         m != NULL && mtaio_message_topic(m) != NULL ? mtaio_message_topic(m) : "");
-    const char *k = mtaio_event_get(event, "k");
-    if (k != NULL) note("k=%s", k);
-    return 0;
+/* "Publishes every event of the pattern under its name": those of a batch too, one by one. */
+static void test_batch(void **state) {
+    (void)state;
+    mtaio_emitter *em = emitter_new();
+    mtaio_channel *ch = channel_new();
+    mtaio_subscriber *sub = subscribe(ch, NULL);
+    mtaio_batch *batch = NULL;
+    OK(mtaio_emitter_to_channel(em, "x.*", ch, NULL));
+    OK(mtaio_batch_new(em, &batch));
+    for (int i = 0; i < 3; i++)
+        OK(mtaio_batch_emit(batch, (const char *const[]){"x.a", "y", "x.b"}[i], (char *)(uintptr_t) "data"));
+    assert_int_equal(mtaio_batch_end(batch, NULL), 1);
+    mtaio_batch_unref(batch);
+    note_all(sub);
+    assert_noted("x.a:data x.b:data EAGAIN");
+    mtaio_subscriber_unref(sub);
+    mtaio_channel_unref(ch);
+    mtaio_emitter_unref(em);
 }
+
+/* --- Channel to emitter ------------------------------------------------------------------------ */
 
 /* "Emits every message that the subscriber receives under its topic (without one: under `name`), with its
  * metadata; one with the message's data, for which mtaio_event_message answers." */
@@ -218,6 +168,73 @@ static void test_round(void **state) {
     mtaio_reclaim();
 }
 
+/* A message published again under another topic is emitted under that, as an event of its own; its data is
+ * the first event's all the same, which is kept. */
+static int forward(int result, mtaio_message *m, void *channel) {
+    if (result < 0) return result;
+    CHECK(mtaio_channel_publish(channel, MTAIO_PUBLICATION(.topic = "other", .message = m), -1) == 1);
+    mtaio_message_clear(m);
+    return 1;
+}
+static void test_forwarded(void **state) {
+    (void)state;
+    mtaio_emitter *from = emitter_new(), *to = emitter_new();
+    mtaio_channel *first = channel_new(), *second = channel_new();
+    mtaio_subscriber *a = subscribe(first, NULL), *b = subscribe(second, NULL);
+    mtaio_event *event = event_new("x", "data");
+    OK(mtaio_emitter_to_channel(from, "x", first, NULL));
+    OK(mtaio_subscriber_receive_async(a, MTAIO_RECEIVER(.call = forward, .ctx = second), NULL));
+    OK(mtaio_subscriber_to_emitter(b, to, NULL, NULL, NULL));
+    OK(mtaio_on(to, "*", note_event, NULL));
+    assert_int_equal(mtaio_emit_with(from, MTAIO_EMISSION(.event = event)), 1);
+    assert_noted("other=data/other");
+    mtaio_event_unref(event);
+    mtaio_emitter_unref(from);
+    mtaio_channel_unref(first);
+    mtaio_channel_unref(second);
+    mtaio_subscriber_unref(a);
+    mtaio_subscriber_unref(b);
+    mtaio_emitter_unref(to);
+}
+
+/* "The message that an event was made from, valid as long as the event": also one that is kept, or behind a
+ * map. */
+static mtaio_event *kept;
+static int keep(mtaio_event *event, void *ctx) {
+    (void)ctx;
+    return kept != NULL ? 0 : mtaio_event_keep(event, &kept);
+}
+static int rename_event(const mtaio_event *event, mtaio_event *mapped, void *ctx) {
+    (void)event;
+    (void)ctx;
+    return mtaio_event_set_name(mapped, "renamed");
+}
+static void test_message_of(void **state) {
+    (void)state;
+    for (int mapped = 0; mapped < 2; mapped++) {
+        mtaio_emitter *em = emitter_new(), *derived = NULL;
+        mtaio_channel *ch = channel_new();
+        mtaio_subscriber *sub = subscribe(ch, NULL);
+        struct payload payload = {.text = "p"};
+        OK(mtaio_emitter_map(em, NULL, MTAIO_MAP(.call = rename_event), &derived));
+        OK(mtaio_on(mapped ? derived : em, "*", keep, NULL));
+        OK(mtaio_subscriber_to_emitter(sub, em, NULL, NULL, NULL));
+        assert_int_equal(publish_payload(ch, "t", &payload, 0), 1);
+        mtaio_channel_unref(ch);
+        mtaio_subscriber_unref(sub);
+        mtaio_emitter_unref(derived);
+        mtaio_emitter_unref(em);
+        mtaio_reclaim();
+        assert_int_equal(payload.released, 0);
+        const mtaio_message *m = mtaio_event_message(kept);
+        assert_string_equal(mtaio_message_topic(m), "t");
+        assert_ptr_equal(mtaio_message_data(m), payload.text);
+        assert_string_equal(mtaio_event_name(kept), mapped ? "renamed" : "t");
+        kept = mtaio_event_unref(kept);
+        assert_int_equal(payload.released, 1);
+    }
+}
+
 /* "One at a time: the next is received when the emission of the last is over." */
 static void test_one_at_a_time(void **state) {
     (void)state;
@@ -242,44 +259,34 @@ static void test_one_at_a_time(void **state) {
     mtaio_reclaim();
 }
 
-/* "Ends when the subscription or the emitter is closed, or by cancelling." On an executor too. */
-static void test_ends(void **state) {
+/* A handler that publishes what it is given again: neither the stack nor the memory grows. */
+static int again(mtaio_event *event, void *channel) {
+    uintptr_t n = (uintptr_t)mtaio_event_metadata(event); /* none */
+    const uint64_t *left = mtaio_event_data(event);
+    uint64_t less = *left - 1 + n;
+    if (*left > 0) CHECK(mtaio_publish(channel, "n", &less, sizeof less) == 1);
+    return 0;
+}
+static void test_circle(void **state) {
     (void)state;
-    for (int way = 0; way < 3; way++)
-        for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
-            mtaio_executor *ex = elsewhere ? loop_new() : NULL;
-            mtaio_emitter *em = emitter_new();
-            mtaio_channel *ch = channel_new();
-            mtaio_subscriber *sub = subscribe(ch, NULL);
-            mtaio_pending *pending = NULL;
-            loop.quiet = true;
-            OK(mtaio_on(em, "*", note_event, NULL));
-            OK(mtaio_subscriber_to_emitter(sub, em, "n", ex, &pending));
-            publish(ch, NULL, "1");
-            assert_noted(elsewhere ? "" : "n=1/");
-            take_jobs(mtaio_job_run);
-            forget_notes();
-            if (way == 0) OK(mtaio_channel_close(ch));
-            if (way == 1) assert_int_equal(mtaio_unsubscribe(sub), 1);
-            if (way == 2) OK(mtaio_emitter_close(em));
-            publish(ch, NULL, "2");
-            take_jobs(mtaio_job_run);
-            assert_noted("");
-            assert_int_equal(mtaio_pending_cancel(pending), 0);
-            mtaio_pending_unref(pending);
-            mtaio_subscriber_unref(sub);
-            mtaio_channel_unref(ch);
-            mtaio_emitter_unref(em);
-            mtaio_executor_unref(ex);
-            mtaio_reclaim();
-        }
+    mtaio_emitter *em = emitter_new();
+    mtaio_channel *ch = channel_new();
+    mtaio_subscriber *sub = subscribe(ch, NULL);
+    uint64_t rounds = 100000;
+    OK(mtaio_on(em, "n", again, ch));
+    OK(mtaio_subscriber_to_emitter(sub, em, NULL, NULL, NULL));
+    assert_int_equal(mtaio_publish(ch, "n", &rounds, sizeof rounds), 1);
+    assert_int_equal(sums_of(ch).delivered, rounds + 1);
+    mtaio_subscriber_unref(sub);
+    mtaio_channel_unref(ch);
+    mtaio_emitter_unref(em);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_to_channel), TEST(test_keeps_event),   TEST(test_full),
-        TEST(test_full_ends),  TEST(test_keeps_channel), TEST(test_to_emitter),
-        TEST(test_round),      TEST(test_one_at_a_time), TEST(test_ends),
+        TEST(test_to_channel),    TEST(test_keeps_event), TEST(test_keeps_channel), TEST(test_batch),
+        TEST(test_to_emitter),    TEST(test_round),       TEST(test_forwarded),     TEST(test_message_of),
+        TEST(test_one_at_a_time), TEST(test_circle),
     };
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);
