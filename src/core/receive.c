@@ -6,9 +6,11 @@
 
 #ifndef MTAIO_EXPLORE
 enum { LOOKS = 16, LOOKS_EAGER = 2048 }; /* before a thread sleeps: no time, or some 20 microseconds */
-enum { LOOKS_MORE = 8, APART = 16 }; /* for more messages, and pauses between: some tenths of a microsecond */
+enum { LOOKS_SOON = 3 };                 /* it came so soon that more are to be expected */
+enum { LET_COME = 32 }; /* messages, and how often to look for them: some tenths of a microsecond apart */
+enum { LOOKS_MORE = 8, APART = 16 }; /* pauses */
 #else
-enum { LOOKS = 0, LOOKS_EAGER = 0, LOOKS_MORE = 0, APART = 0 };
+enum { LOOKS = 0, LOOKS_EAGER = 0, LOOKS_SOON = 0, LET_COME = 0, LOOKS_MORE = 0, APART = 0 };
 #endif
 
 /* A thread that sleeps is back only microseconds after its message. So where receivers slept briefly so many
@@ -119,22 +121,25 @@ static bool is_eager(const struct patience *p) {
     return load_relaxed(&p->sleeps) >= load_relaxed(&p->enough);
 }
 
-/* Looks again and again, until there is something or it is time to sleep. */
-static void look_again(mtaio_subscriber *sub, bool eager) {
-    unsigned looks = eager ? LOOKS_EAGER : LOOKS;
+/* Looks again and again, until there is something or it is time to sleep. Did it come very soon? */
+static bool look_again(mtaio_subscriber *sub, bool eager) {
+    const unsigned most = eager ? LOOKS_EAGER : LOOKS;
+    unsigned looks = most;
     while (looks > 0 && !subscriber_is_ready(sub)) {
         os_pause();
         looks--;
     }
     if (eager && looks > 0 && load_relaxed(&sub->patience.enough) != SLEEPS_LEAST)
         store_relaxed(&sub->patience.enough, SLEEPS_LEAST);
+    return looks > 0 && most - looks < LOOKS_SOON;
 }
 
-/* Who takes many, and looked until the first came, lets some more come, as long as they do. Taking each at
- * once would take the lines of memory from the publisher, and give them back, for each. */
+/* Lets some more come, as long as they do. Taking each at once would take the lines of memory from the
+ * publisher, and give them back, for each. It is for who takes many, and where messages come in a stream; not
+ * for who waits for an answer. */
 static void let_come(const mtaio_subscriber *sub, size_t n) {
     uint64_t seen = 0;
-    for (unsigned looks = 0; n > 1 && looks < LOOKS_MORE; looks++) {
+    for (unsigned looks = 0; looks < LOOKS_MORE; looks++) {
         uint64_t level = load_acquire(&sub->tail) - load_relaxed(&sub->head);
         if (level >= n || level == seen) return;
         seen = level;
@@ -153,8 +158,8 @@ static int wait_and_take(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_messag
     int64_t deadline_ns = os_deadline_ns(timeout_ns);
     for (;;) {
         bool eager = is_eager(&sub->patience);
-        look_again(sub, eager);
-        let_come(sub, n);
+        bool soon = look_again(sub, eager);
+        if (n > 1 || soon) let_come(sub, n > 1 ? n : LET_COME);
         int r = take(sub, ret, n);
         if (r != MTAIO_EAGAIN) return r;
         int64_t since = os_now_ns();
