@@ -156,10 +156,10 @@ static void note_sleep(struct patience *p, bool eager, int64_t ns) {
 /* After a look that found nothing. */
 static int wait_and_take(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret, size_t n) {
     int64_t deadline_ns = os_deadline_ns(timeout_ns);
-    for (;;) {
+    for (bool has_slept = false;; has_slept = true) {
         bool eager = is_eager(&sub->patience);
         bool soon = look_again(sub, eager);
-        if (n > 1 || soon) let_come(sub, n > 1 ? n : LET_COME);
+        if (!has_slept && (n > 1 || soon)) let_come(sub, n > 1 ? n : LET_COME);
         int r = take(sub, ret, n);
         if (r != MTAIO_EAGAIN) return r;
         int64_t since = os_now_ns();
