@@ -254,7 +254,8 @@ static void test_leaving_allocates_nothing(void **state) {
 
 /* --- Hostile patterns and names ---------------------------------------------------------------- */
 
-/* "No pattern or name, however hostile, takes more than a small multiple of its length"; hazard 40. */
+/* Patterns and names however hostile are found, and gone, as others are; hazard 40. How many steps that takes is counted
+ * in test_topic_hostile_internal. */
 static void test_hostile(void **state) {
     static char pattern[MTAIO_NAME_MAX + 1], name[MTAIO_NAME_MAX + 1];
     static const char *const parts[] = {"*.", "**.", "a.", "**.a.", "a.*.", "*.**.a."};
@@ -265,7 +266,6 @@ static void test_hostile(void **state) {
     for (size_t i = 0; i < MTAIO_NAME_MAX - 1; i++)
         name[i] = i % 2 != 0 ? '.' : 'a';
     name[MTAIO_NAME_MAX - 2] = 'a';
-    int64_t start = support_now_ms();
     for (size_t i = 0; i < COUNT(parts); i++) {
         size_t length = 0;
         for (int n = 0; n < 10000 && length < MTAIO_NAME_MAX - 8; n++)
@@ -277,7 +277,6 @@ static void test_hostile(void **state) {
             assert_int_equal(count(&f, name, &m, 1, got), mtaio__pattern_matches(pattern, name));
         assert_int_equal(drop(&f, &m, pattern), 1);
     }
-    assert_true(support_now_ms() - start < 5000);
     END(f);
 }
 
