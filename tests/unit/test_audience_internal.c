@@ -254,8 +254,8 @@ static void test_leaving_allocates_nothing(void **state) {
 
 /* --- Hostile patterns and names ---------------------------------------------------------------- */
 
-/* Patterns and names however hostile are found, and gone, as others are; hazard 40. How many steps that takes is counted
- * in test_topic_hostile_internal. */
+/* Patterns and names however hostile are found, and gone, as others are; hazard 40. How many steps that takes is
+ * counted in test_topic_hostile_internal. */
 static void test_hostile(void **state) {
     static char pattern[MTAIO_NAME_MAX + 1], name[MTAIO_NAME_MAX + 1];
     static const char *const parts[] = {"*.", "**.", "a.", "**.a.", "a.*.", "*.**.a."};
