@@ -311,11 +311,48 @@ static void test_publisher_full(void **state) {
     mtaio_channel_unref(ch);
 }
 
+/* A thread that finds no memory for what it needs to ask without a lock asks with it, and is answered the
+ * same. More threads at once than there have been, so that some are new to the library. */
+enum { ASKING = 16 };
+struct asking {
+    mtaio_channel *ch;
+    struct support_barrier barrier;
+};
+static void ask(unsigned index, void *arg) {
+    struct asking *a = arg;
+    (void)index;
+    CHECK(mtaio_channel_reach(a->ch, "a.b") == 2);
+    CHECK(mtaio_channel_reach(a->ch, "a..b") == MTAIO_ENAME);
+    CHECK(mtaio_channel_reach(a->ch, "b") == 1);
+    support_barrier_wait(&a->barrier);
+}
+static void test_asked_without_memory(void **state) {
+    (void)state;
+    struct asking a = {.ch = channel_new()};
+    mtaio_subscriber *all = subscribe(a.ch, NULL), *some = subscribe(a.ch, "a.*");
+    publish(a.ch, "a.c", "x");
+    support_barrier_init(&a.barrier, ASKING);
+    support_fail_at(1, true);
+    support_threads(ASKING, ask, &a);
+    CHECK(support_failures() > 0);
+    support_fail_at(0, false);
+    mtaio_subscriber_unref(all);
+    mtaio_subscriber_unref(some);
+    mtaio_channel_unref(a.ch);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_too_deep),       TEST(test_again),       TEST(test_again_without_memory),
-        TEST(test_none),           TEST(test_subscribing), TEST(test_replay),
-        TEST(test_told_here),      TEST(test_turns),       TEST(test_other_answers),
+        TEST(test_asked_without_memory),
+        TEST(test_too_deep),
+        TEST(test_again),
+        TEST(test_again_without_memory),
+        TEST(test_none),
+        TEST(test_subscribing),
+        TEST(test_replay),
+        TEST(test_told_here),
+        TEST(test_turns),
+        TEST(test_other_answers),
         TEST(test_publisher_full),
     };
     warm_up();
