@@ -15,7 +15,7 @@ typedef struct core_batch {
 /* The batch that the running task emits into; borrowed, or NULL: none, or with an exception. */
 core_batch *core_batch_current(const core_emitter *em);
 
-/* Records the event: 0, or -1 with an exception. */
+/* Records the event, which is taken over: 0; or -1 with an exception, and it is not. */
 int core_batch_record(core_batch *batch, core_event *ev);
 
 /* The library's batch, with all that was recorded, to be ended. NULL with an exception. */

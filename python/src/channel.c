@@ -349,11 +349,13 @@ static int find_names(void) {
     } wanted[] = {{"mtaio.exceptions", "ChannelTimeoutError", &core_names.TimeoutError},
                   {"mtaio.exceptions", "ChannelEmptyError", &core_names.EmptyError},
                   {"asyncio.events", "get_running_loop", &core_names.get_running_loop},
+                  {"asyncio.base_events", "BaseEventLoop", &core_names.BaseEventLoop},
+                  {"asyncio.futures", "Future", &core_names.Future},
+                  {"asyncio.exceptions", "InvalidStateError", &core_names.InvalidStateError},
                   {NULL, "create_future", &core_names.create_future},
                   {NULL, "call_later", &core_names.call_later},
                   {NULL, "call_soon_threadsafe", &core_names.call_soon_threadsafe},
                   {NULL, "cancel", &core_names.cancel},
-                  {NULL, "done", &core_names.done},
                   {NULL, "set_result", &core_names.set_result},
                   {NULL, "_asyncio_future_blocking", &core_names.blocking}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -366,7 +368,8 @@ static int find_names(void) {
         if (!found) return -1;
         Py_XSETREF(*wanted[i].to, found);
     }
-    return 0;
+    Py_XSETREF(core_names.loop_keyword, Py_BuildValue("(s)", "loop"));
+    return core_names.loop_keyword ? 0 : -1;
 }
 
 /* A type whose methods stand in two files. */

@@ -45,8 +45,10 @@ static inline void link_remove(struct link *l) {
 extern struct core_names {
     PyObject *TimeoutError, *EmptyError; /* of mtaio.exceptions */
     PyObject *get_running_loop;          /* asyncio's, which raises where no loop runs */
+    PyObject *BaseEventLoop, *Future, *InvalidStateError; /* asyncio's */
+    PyObject *loop_keyword;                               /* ("loop",) */
     /* Names of methods and attributes. */
-    PyObject *create_future, *call_later, *call_soon_threadsafe, *cancel, *done, *set_result, *blocking;
+    PyObject *create_future, *call_later, *call_soon_threadsafe, *cancel, *set_result, *blocking;
 } core_names;
 
 /* --- message.c -------------------------------------------------------------------------------- */

@@ -232,45 +232,46 @@ static PySendResult not_begun(core_emission *e, bool failed, PyObject **ret) {
     return failed ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* Whether the event is held back, or recorded in a batch: 1; or -1 with an exception. */
-static int divert(core_emission *e) {
+/* Whether the event is held back: 1; or -1 with an exception. */
+static int hold_back(core_emission *e) {
     core_emitter *em = e->emitter;
     if (!core_emitter_of((PyObject *)em)) return -1;
     if (em->unusual & EMITTER_CLOSED) {
         core_raise(core.EventEmitError, MTAIO_ECLOSED, "cannot emit %R", e->name);
         return -1;
     }
-    if (em->unusual & EMITTER_HOLDS) {
-        PyObject *hold = Py_NewRef(em->hold);
-        PyObject *answer = PyObject_CallOneArg(hold, (PyObject *)e->event);
-        int held = answer ? PyObject_IsTrue(answer) : -1;
-        Py_XDECREF(answer);
-        Py_DECREF(hold);
-        if (held != 0) return held;
-    }
-    core_batch *batch = core.open_batches ? core_batch_current(em) : NULL;
-    if (batch) return core_batch_record(batch, e->event) < 0 ? -1 : 1;
-    return PyErr_Occurred() ? -1 : 0;
+    if (!(em->unusual & EMITTER_HOLDS)) return 0;
+    PyObject *hold = Py_NewRef(em->hold);
+    PyObject *answer = PyObject_CallOneArg(hold, (PyObject *)e->event);
+    int held = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    Py_DECREF(hold);
+    return held;
+}
+
+/* Whether it is recorded in a batch, which takes it over: 1; or -1 with an exception. */
+static int record(core_emission *e) {
+    core_batch *batch = core_batch_current(e->emitter);
+    if (!batch) return PyErr_Occurred() ? -1 : 0;
+    if (core_batch_record(batch, e->event) < 0) return -1;
+    e->event = NULL;
+    return 1;
 }
 
 PySendResult core_emission_begin(core_emission *e, PyObject **ret) {
     core_emitter *em = e->emitter;
+    int diverted = 0;
     e->state = EMISSION_RUNNING;
-    if (e->batch) return start(e, NULL, ret);
-    struct name_entry *known = core_name_find(em, e->name);
-    bool unusual = core.open_batches || em->unusual;
-    if (likely(known != NULL) && likely(!unusual)) {
-        if (core_name_is_idle(em, known)) return not_begun(e, false, ret);
-        known->used = true;
-        if (!known->resolved) known = NULL;
-    } else {
-        known = NULL;
-    }
+    if (unlikely(e->batch != NULL)) return start(e, NULL, ret);
     e->event = core_event_new(e->name, e->data, e->metadata);
     if (unlikely(!e->event)) return not_begun(e, true, ret);
-    if (unlikely(unusual)) {
-        int diverted = divert(e);
-        if (diverted != 0) return not_begun(e, diverted < 0, ret);
+    if (unlikely(em->unusual)) diverted = hold_back(e);
+    if (unlikely(core.open_batches) && diverted == 0) diverted = record(e);
+    if (unlikely(diverted != 0)) return not_begun(e, diverted < 0, ret);
+    struct name_entry *known = likely(!em->unusual) ? core_name_find(em, e->name) : NULL;
+    if (likely(known != NULL)) {
+        known->used = true;
+        if (unlikely(!known->resolved)) known = NULL;
     }
     return start(e, known, ret);
 }

@@ -18,7 +18,8 @@ enum {
     LISTENER_MONITOR = 2,
     LISTENER_WRAPPED = 4, /* handler.__wrapped__ is what the user gave, or None where that is gone */
     LISTENER_TOLD = 8,    /* handler.removed() is called when somebody else has removed it */
-    LISTENER_PIPE = 16    /* handler is the target, an emitter */
+    LISTENER_PIPE = 16,   /* handler is the target, an emitter */
+    LISTENER_HELD = 32    /* by the library's handle too; else it is found by pattern, call and context */
 };
 
 typedef struct core_listener {
@@ -26,7 +27,6 @@ typedef struct core_listener {
     PyObject *name;                    /* the pattern */
     core_emitter *emitter;             /* borrowed; NULL: not registered any more */
     struct core_listener *next, *prev; /* of the emitter */
-    mtaio_listener *inner;             /* NULL: to be found by pattern, call and context */
     unsigned flags;
 } core_listener;
 extern PyTypeObject core_listener_type;
@@ -86,6 +86,7 @@ typedef struct core_emission {
     bool driving;  /* the library is at work for us, inside our send */
     bool over;     /* it has told the result */
     bool orphaned; /* it has a reference, until it does */
+    bool finalized;
 } core_emission;
 extern PyTypeObject core_emission_type;
 

@@ -10,6 +10,7 @@ typedef struct core_event {
     PyObject *events;                                /* of a batch, a list; NULL: itself */
     PyObject *dict, *weakrefs;
     size_t order; /* in the batch that it was recorded in */
+    bool tracked; /* by the garbage collector */
 } core_event;
 extern PyTypeObject *core_event_type;
 
@@ -27,7 +28,9 @@ PyObject *core_event_metadata(core_event *ev);
 
 /* Somebody may keep it: from now on the garbage collector has to know it. */
 static inline void core_event_track(core_event *ev) {
-    if (!PyObject_GC_IsTracked((PyObject *)ev)) PyObject_GC_Track(ev);
+    if (ev->tracked) return;
+    ev->tracked = true;
+    PyObject_GC_Track(ev);
 }
 
 /* Gives back a reference, of the emission that it was made for. */

@@ -74,12 +74,12 @@ static bool carry_out(bool (*attempt)(PyObject *), PyObject *object) {
 
 /* A future that is done already is that of a task being cancelled. */
 static bool set_future(PyObject *future) {
-    PyObject *done = PyObject_CallMethodNoArgs(future, core_names.done), *result = NULL;
-    int is_done = done ? PyObject_IsTrue(done) : -1;
-    if (is_done == 0) result = PyObject_CallMethodOneArg(future, core_names.set_result, Py_None);
+    PyObject *result = PyObject_CallMethodOneArg(future, core_names.set_result, Py_None);
     Py_XDECREF(result);
-    Py_XDECREF(done);
-    return result || is_done > 0;
+    if (likely(result != NULL)) return true;
+    if (!PyErr_ExceptionMatches(core_names.InvalidStateError)) return false;
+    PyErr_Clear();
+    return true;
 }
 
 static bool call_waker_soon(PyObject *w) {
@@ -144,12 +144,28 @@ int core_sleeper_visit(struct sleeper *s, visitproc visit, void *arg) {
     return 0;
 }
 
+/* loop.create_future(), or, where that is asyncio's own, what that does. */
+static PyObject *make_future(PyObject *loop) {
+    static PyTypeObject *plain; /* a type of loops that have asyncio's */
+    if (unlikely(Py_TYPE(loop) != plain)) {
+        PyObject *own = PyObject_GetAttr((PyObject *)Py_TYPE(loop), core_names.create_future);
+        PyObject *asyncios = own ? PyObject_GetAttr(core_names.BaseEventLoop, core_names.create_future) : NULL;
+        bool is_plain = own && own == asyncios;
+        Py_XDECREF(own);
+        Py_XDECREF(asyncios);
+        if (PyErr_Occurred()) return NULL;
+        if (!is_plain) return PyObject_CallMethodNoArgs(loop, core_names.create_future);
+        Py_XSETREF(plain, (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(loop)));
+    }
+    return PyObject_Vectorcall(core_names.Future, &loop, 0, core_names.loop_keyword);
+}
+
 /* A future serves until it is done: an attempt that nobody was woken for leaves it as it is. */
 int core_sleeper_prepare_task(struct sleeper *s) {
     if (!s->woken) return 0;
     PyObject *loop = PyObject_CallNoArgs(core_names.get_running_loop);
     if (!loop) return -1;
-    PyObject *future = PyObject_CallMethodNoArgs(loop, core_names.create_future);
+    PyObject *future = make_future(loop);
     if (future && !s->waker) s->waker = waker_of(loop);
     Py_DECREF(loop);
     Py_XSETREF(s->future, future);
