@@ -35,11 +35,11 @@ PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, Py
     return (PyObject *)e;
 }
 
-PyObject *core_emission_of_batch(core_batch *batch) {
+PyObject *core_emission_of_batch(core_emitter *em, core_batch *batch) {
     core_emission *e = emission_alloc();
     if (!e) return NULL;
-    e->emitter = (core_emitter *)Py_NewRef((PyObject *)batch->emitter);
-    e->batch = (core_batch *)Py_NewRef((PyObject *)batch);
+    e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
+    e->batch = (core_batch *)Py_XNewRef((PyObject *)batch);
     e->state = EMISSION_NEW;
     e->over = false;
     return (PyObject *)e;
@@ -48,11 +48,7 @@ PyObject *core_emission_of_batch(core_batch *batch) {
 /* --- The protocol of coroutines ---------------------------------------------------------------- */
 
 static PySendResult refuse(const core_emission *e) {
-    if (e->state == EMISSION_RUNNING)
-        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
-    else
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-    return PYGEN_ERROR;
+    return core_coroutine_refuse(e->state == EMISSION_RUNNING);
 }
 
 /* Known to call nobody, as names are that nobody listens to. */
@@ -75,9 +71,8 @@ static PySendResult emission_send(PyObject *self, PyObject *arg, PyObject **ret)
     core_emission *e = (core_emission *)self;
     *ret = NULL;
     if (likely(e->state == EMISSION_NEW)) {
-        if (likely(arg == Py_None)) return is_idle(e) ? nothing_to_do(e, ret) : core_emission_begin(e, ret);
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
+        if (unlikely(arg != Py_None)) return core_coroutine_refuse_value();
+        return is_idle(e) ? nothing_to_do(e, ret) : core_emission_begin(e, ret);
     }
     return e->state == EMISSION_RESTING ? core_emission_resume(e, arg, ret) : refuse(e);
 }
@@ -94,7 +89,7 @@ static PyObject *emission_await(PyObject *self) {
     const core_emission *e = (const core_emission *)self;
     if (likely(e->state == EMISSION_NEW)) return Py_NewRef(self);
     if (e->state == EMISSION_OVER)
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        core_coroutine_refuse(false);
     else
         PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
     return NULL;
@@ -148,10 +143,11 @@ static PyObject *close_method(PyObject *self, PyObject *unused) {
 /* --- The end ----------------------------------------------------------------------------------- */
 
 static void warn_never_awaited(core_emission *e) {
-    core_coroutine_warn(
-        (PyObject *)e,
+    PyObject *text =
         e->name ? PyUnicode_FromFormat("coroutine 'EventEmitter.emit' of event %R was never awaited", e->name)
-                : PyUnicode_FromString("coroutine that ends a batch was never awaited"));
+        : e->batch ? PyUnicode_FromString("coroutine that ends a batch was never awaited")
+                   : PyUnicode_FromString("coroutine 'EventEmitter.flush' was never awaited");
+    core_coroutine_warn((PyObject *)e, text);
 }
 
 static void emission_finalize(PyObject *self) {
@@ -216,8 +212,7 @@ static void emission_dealloc(PyObject *self) {
 static PyObject *emission_repr(PyObject *self) {
     static const char *const states[] = {"not begun", "running", "suspended", "over"};
     const core_emission *e = (const core_emission *)self;
-    if (!e->name)
-        return PyUnicode_FromFormat("<emission that ends a batch, %s, at %p>", states[e->state], self);
+    if (!e->name) return PyUnicode_FromFormat("<emission of a batch, %s, at %p>", states[e->state], self);
     return PyUnicode_FromFormat("<emission EventEmitter.emit of %R, %s, at %p>", e->name, states[e->state],
                                 self);
 }

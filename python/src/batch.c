@@ -242,7 +242,7 @@ static PyObject *batch_end(PyObject *self, PyObject *unused) {
     if (PyContextVar_Get(variable, NULL, &innermost) < 0) return NULL;
     int r = innermost == self ? set_current(batch->outer) : 0;
     Py_XDECREF(innermost);
-    return r < 0 ? NULL : core_emission_of_batch(batch);
+    return r < 0 ? NULL : core_emission_of_batch(batch->emitter, batch);
 }
 
 /* --- The type ---------------------------------------------------------------------------------- */

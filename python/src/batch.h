@@ -32,7 +32,4 @@ const core_event *core_batch_error(const core_batch *batch);
 /* Drops what was recorded. */
 void core_batch_clear(core_batch *batch);
 
-/* The awaitable that delivers it. */
-PyObject *core_emission_of_batch(core_batch *batch);
-
 #endif

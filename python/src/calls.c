@@ -181,6 +181,7 @@ int core_handler_end(core_emission *e, core_listener *l, core_event *shown, mtai
     if (r == 0 && !exception) return 0;
     if (!exception) exception = core_take_error();
     PyErr_Clear();
+    if (!e->event && !e->batch) e->event = (core_event *)Py_NewRef((PyObject *)shown); /* of a buffer */
     PyObject *function = core_listener_function(l);
     r = fail(e, event, function, exception);
     Py_XDECREF(function);

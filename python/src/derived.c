@@ -130,8 +130,19 @@ static PyObject *buffer(PyObject *module, PyObject *args) {
     if (n == (size_t)-1 && PyErr_Occurred()) return NULL;
     mtaio_emitter *inner = NULL;
     int r = mtaio_emitter_buffer(source->inner, pattern, n, &inner);
-    if (r == 0) will_keep(source);
+    if (r == 0) {
+        em->is_buffer = true;
+        will_keep(source);
+    }
     return derived(em, source, r, inner);
+}
+
+/* flush(emitter): the awaitable that passes on what it has gathered. */
+static PyObject *flush(PyObject *module, PyObject *emitter) {
+    (void)module;
+    if (PyObject_TypeCheck(emitter, &core_emitter_type) && ((core_emitter *)emitter)->is_buffer)
+        return core_emission_of_batch((core_emitter *)emitter, NULL);
+    return PyErr_Format(core.EventError, "%R is no buffer, and has nothing to flush", emitter);
 }
 
 /* pipe(source, target, pattern): a Listener. */
@@ -146,11 +157,9 @@ static PyObject *pipe_to(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef functions[] = {
-    {"filter", filter, METH_VARARGS, NULL},
-    {"map", map, METH_VARARGS, NULL},
-    {"buffer", buffer, METH_VARARGS, NULL},
-    {"pipe", pipe_to, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
+    {"filter", filter, METH_VARARGS, NULL}, {"map", map, METH_VARARGS, NULL},
+    {"buffer", buffer, METH_VARARGS, NULL}, {"flush", flush, METH_O, NULL},
+    {"pipe", pipe_to, METH_VARARGS, NULL},  {NULL, NULL, 0, NULL},
 };
 
 int core_add_derived(PyObject *module) { return PyModule_AddFunctions(module, functions); }

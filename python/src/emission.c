@@ -196,7 +196,18 @@ static int start_by_name(core_emission *e) {
     return r;
 }
 
+static int start_flush(core_emission *e) {
+    if (!core_emitter_of((PyObject *)e->emitter)) {
+        e->raised = core_take_error();
+        return MTAIO_EINVAL;
+    }
+    int r = mtaio_emitter_flush_async(e->emitter->inner,
+                                      MTAIO_ASYNC(.done = core_done, .failure = core_failure, .ctx = e));
+    return r < 0 ? r : MTAIO_EINPROGRESS; /* or over already, as done has told */
+}
+
 static int start_batch(core_emission *e) {
+    if (!e->batch) return start_flush(e);
     if (e->batch->count == 0) return 0; /* nothing, which a closed emitter can deliver too */
     mtaio_batch *inner = core_batch_given(e->batch);
     if (!inner) {
@@ -212,7 +223,7 @@ static int start_batch(core_emission *e) {
 static PySendResult start(core_emission *e, const struct name_entry *known, PyObject **ret) {
     e->driving = true;
     e->emitter->active++;
-    int r = e->batch ? start_batch(e)
+    int r = !e->name ? start_batch(e)
             : known  ? mtaio_emit_start(e->emitter->inner,
                                         MTAIO_EMISSION(.resolved = known->resolved, .data = e->event,
                                                        .failure = core_failure, .ctx = e),
@@ -262,7 +273,7 @@ PySendResult core_emission_begin(core_emission *e, PyObject **ret) {
     core_emitter *em = e->emitter;
     int diverted = 0;
     e->state = EMISSION_RUNNING;
-    if (unlikely(e->batch != NULL)) return start(e, NULL, ret);
+    if (unlikely(!e->name)) return start(e, NULL, ret);
     e->event = core_event_new(e->name, e->data, e->metadata);
     if (unlikely(!e->event)) return not_begun(e, true, ret);
     if (unlikely(em->unusual)) diverted = hold_back(e);

@@ -54,9 +54,10 @@ struct core_emitter {
     size_t population;  /* listeners, and derived emitters that are kept */
     bool kept;          /* by its source, which has a reference to it */
     bool holds_source;  /* it is derived too */
-    size_t limit;       /* of listeners to a name, 0: none */
-    PyObject *hold;     /* where EMITTER_HOLDS: hold(event) tells whether it is held back */
-    PyObject *hooks;    /* a list of (kind, function), or NULL */
+    bool is_buffer;
+    size_t limit;    /* of listeners to a name, 0: none */
+    PyObject *hold;  /* where EMITTER_HOLDS: hold(event) tells whether it is held back */
+    PyObject *hooks; /* a list of (kind, function), or NULL */
     mtaio_listener *hook;
     PyObject *weakrefs;
 };
@@ -69,7 +70,7 @@ typedef struct core_emission {
     PyObject *name;            /* the library borrows its UTF-8 */
     PyObject *data, *metadata; /* until it begins; metadata may be NULL */
     core_event *event;         /* from then on */
-    struct core_batch *batch;  /* what it delivers, instead of name and data; else NULL */
+    struct core_batch *batch;  /* what it delivers, instead of name and data; else NULL: what a buffer has */
     PyObject *coroutine;       /* of the handler that is suspended or being resumed */
     PyObject *yielded;         /* what it has just yielded, to be handed on */
     core_listener *listener;   /* whose coroutine that is */
@@ -179,6 +180,7 @@ PyObject *core_wait_new(PyObject *emitter, PyObject *name, PyObject *check);
 /* --- emission.c, awaitable.c ------------------------------------------------------------------- */
 
 PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, PyObject *metadata);
+PyObject *core_emission_of_batch(core_emitter *em, struct core_batch *batch);
 
 /* The first send, and one that goes to a suspended handler. */
 PySendResult core_emission_begin(core_emission *e, PyObject **ret);

@@ -244,8 +244,7 @@ static PyTypeObject registration_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "mtaio._core.Registration",
     .tp_doc = PyDoc_STR("A registration."),
     .tp_basicsize = sizeof(core_listener),
-    .tp_flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = listener_dealloc,
     .tp_traverse = listener_traverse,
     .tp_clear = listener_clear,

@@ -141,6 +141,10 @@ static void wait_dealloc(PyObject *self) {
     PyObject_GC_Del(self);
 }
 
+static PyObject *wait_repr(PyObject *self) {
+    return PyUnicode_FromFormat("<wait_for(%R)>", ((wait *)self)->name);
+}
+
 static PyMethodDef wait_methods[] = {
     {"removed", wait_removed, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -154,6 +158,7 @@ static PyTypeObject wait_type = {
                 Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_vectorcall_offset = offsetof(wait, vectorcall),
     .tp_call = PyVectorcall_Call,
+    .tp_repr = wait_repr,
     .tp_dealloc = wait_dealloc,
     .tp_traverse = wait_traverse,
     .tp_clear = wait_clear,

@@ -198,8 +198,11 @@ static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio
     return r;
 }
 
-/* The delivery could not begin: they are gathered again, but for the event that is now said to have failed.
- */
+struct event_list *mtaio__gathered(const mtaio_emitter *em) {
+    return em && em->derivation && em->derivation->kind == BUFFER ? &em->derivation->gathered : NULL;
+}
+
+/* The delivery could not begin: they are gathered again, but for the event that is said to have failed. */
 static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_event *failed) {
     mtaio_event *dropped = NULL;
     size_t kept = 0;
@@ -473,19 +476,4 @@ int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m
 int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret) {
     if (!em || !ret || n == 0 || n > UINT32_MAX) return MTAIO_EINVAL;
     return derive(em, pattern, &(struct derivation){.kind = BUFFER, .n = n}, ret);
-}
-
-int mtaio_emitter_flush(mtaio_emitter *em) {
-    if (!em || !em->derivation || em->derivation->kind != BUFFER) return MTAIO_EINVAL;
-    os_lock(&em->family->lock);
-    struct event_list events = em->derivation->gathered;
-    em->derivation->gathered = (struct event_list){0};
-    os_unlock(&em->family->lock);
-    if (events.count == 0) return mtaio_emitter_is_closed(em) ? MTAIO_ECLOSED : 0;
-    mtaio_event view;
-    view_batch(&view, &events);
-    int r = mtaio__emit(&(struct emit){.em = em, .view = &view});
-    if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) give_back(em, &events, NULL);
-    mtaio__event_list_fini(&events);
-    return r;
 }

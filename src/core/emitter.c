@@ -330,6 +330,7 @@ int mtaio_emitter_close(mtaio_emitter *em) {
     os_unlock(&f->lock);
     if (first) {
         mtaio__suppressed_close(em);
+        mtaio__gathered_drop(em);
         mtaio__deferrals_close(f, em);
         mtaio__delayed_close(em);
         mtaio__after_removing(f, true);

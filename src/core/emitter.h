@@ -73,6 +73,13 @@ void mtaio__derivation_free(struct derivation *d);
 /* Can a name that matches the pattern pass at all? */
 bool mtaio__derivation_admits(const struct derivation *d, const char *pattern, bool pattern_is_name);
 
+/* What a buffer has gathered, under the family's lock; NULL: em is none. */
+struct event_list *mtaio__gathered(const mtaio_emitter *em);
+
+/* --- batch.c ----------------------------------------------------------------------------------- */
+
+void mtaio__gathered_drop(mtaio_emitter *em);
+
 /* --- emit.c ------------------------------------------------------------------------------------ */
 
 /* An emission that waits; its event is a view. tally and report may be NULL. */
