@@ -10,7 +10,11 @@
 void core_emission_drop(core_emission *e) {
     core_event *event = e->event;
     e->event = NULL;
-    if (likely(event != NULL)) core_event_drop(event);
+    if (likely(event != NULL)) {
+        event->emission = NULL;
+        event->is_shown = false;
+        core_event_drop(event);
+    }
     Py_CLEAR(e->data);
     Py_CLEAR(e->metadata);
     if (unlikely(e->batch != NULL)) core_batch_clear(e->batch);
@@ -175,6 +179,7 @@ static int start_owned(core_emission *e, const char *utf8) {
     mtaio_event *owned;
     int r = mtaio_event_new(utf8, Py_NewRef((PyObject *)e->event), core_release_later, &owned);
     if (r < 0) return r;
+    e->event->emission = NULL; /* another emission may show it later, at the same time even */
     core_event_track(e->event);
     r = mtaio_emit_start(e->emitter->inner, MTAIO_EMISSION(.event = owned, .failure = core_failure, .ctx = e),
                          core_done);
@@ -265,6 +270,8 @@ static int record(core_emission *e) {
     core_batch *batch = core_batch_current(e->emitter);
     if (!batch) return PyErr_Occurred() ? -1 : 0;
     if (core_batch_record(batch, e->event) < 0) return -1;
+    e->event->emission = NULL;
+    e->event->is_shown = false;
     e->event = NULL;
     return 1;
 }
@@ -276,6 +283,8 @@ PySendResult core_emission_begin(core_emission *e, PyObject **ret) {
     if (unlikely(!e->name)) return start(e, NULL, ret);
     e->event = core_event_new(e->name, e->data, e->metadata);
     if (unlikely(!e->event)) return not_begun(e, true, ret);
+    e->event->emission = e;
+    e->event->is_shown = true;
     if (unlikely(em->unusual)) diverted = hold_back(e);
     if (unlikely(core.open_batches) && diverted == 0) diverted = record(e);
     if (unlikely(diverted != 0)) return not_begun(e, diverted < 0, ret);

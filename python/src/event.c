@@ -23,7 +23,8 @@ core_event *core_event_new(PyObject *name, PyObject *data, PyObject *metadata) {
         ev = PyObject_GC_New(core_event, core_event_type);
         if (!ev) return NULL;
         ev->events = ev->dict = ev->weakrefs = NULL;
-        ev->tracked = false;
+        ev->emission = NULL;
+        ev->is_shown = ev->tracked = false;
     }
     ev->name = Py_NewRef(name);
     ev->data = Py_NewRef(data);

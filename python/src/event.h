@@ -10,7 +10,9 @@ typedef struct core_event {
     PyObject *events;                                /* of a batch, a list; NULL: itself */
     PyObject *dict, *weakrefs;
     size_t order; /* in the batch that it was recorded in */
-    bool tracked; /* by the garbage collector */
+    struct core_emission *emission; /* NULL, or the only one that shows it; borrowed */
+    bool is_shown;                  /* by the emission that it was made for */
+    bool tracked;                   /* by the garbage collector */
 } core_event;
 extern PyTypeObject *core_event_type;
 

@@ -136,6 +136,36 @@ async def test_events_are_tracked_once_they_outlive_their_emission(emitter):
     assert len({id(e) for e in kept}) == 3 and all(gc.is_tracked(e) for e in kept)
 
 
+@pytest.mark.parametrize('buffers', [False, True], ids=['', 'kept by a buffer'])
+async def test_a_transform_that_gives_the_event_of_another_emission(emitter, buffers):
+    """That one goes on undisturbed; behind the transform it is a copy, which is stopped for itself."""
+    first, log, gate = EventEmitter(), [], asyncio.Event()
+    other = emitter.map(lambda event: shown[0])
+    shown = []
+    kept = [first.buffer(9), emitter.buffer(9)] if buffers else []
+
+    @first.on('n')
+    async def rests(event):
+        shown.append(event)
+        await gate.wait()
+        log.append(('first', event.propagate))
+    first.on('n', lambda event: log.append('first again'))
+
+    @other.on('n')
+    async def stops(event):
+        await asyncio.sleep(0)
+        event.propagate = False
+        log.append((event is shown[0], event == shown[0]))
+    other.on('n', lambda event: log.append('not called'))
+    task = asyncio.create_task(first.emit('n', 1))
+    await asyncio.sleep(0)
+    await emitter.emit('n', 2)
+    gate.set()
+    await task
+    assert log == [(False, False), ('first', True), 'first again']
+    del kept
+
+
 def test_subclasses_of_events_are_given_back():
     class Sub(Event):
         pass
