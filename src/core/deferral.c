@@ -152,7 +152,7 @@ int mtaio__deferral_take(struct walk *w) {
     int status = d->status;
     if (d->listed) unlist_parked(d);
     if (state & DEFERRAL_CLOSED) w->tally->ended = MTAIO_ECLOSED;
-    w->tally->called -= d->skipped;
+    if (d->skipped) atomic_or(&w->event->flow, EVENT_MISSED);
     w->rest.deferral = NULL;
     drop_hold(d);
     return status;

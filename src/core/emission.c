@@ -63,8 +63,23 @@ static bool before_call(struct walk *w, const struct listener *l, uint32_t index
     return true;
 }
 
+/* The handler was called, with an "error" or a part of a batch. */
+static void note_called(struct walk *w, const struct listener *l) {
+    if (listener_rank(l) == RANK_MONITOR)
+        w->tally->watched++;
+    else if (listener_rank(l) != RANK_DERIVED && w->tally->unhandled)
+        mtaio__unhandled_strike(w->tally->unhandled, w->event->events, w->event->count);
+}
+
 /* The handler has finished, with r: what that means to the emission. */
 static void after_handler(struct walk *w, const struct listener *l, int r) {
+    uint8_t flow = event_flow(w->event);
+    if (unlikely(flow & EVENT_MISSED)) {
+        atomic_sub(&w->event->flow, EVENT_MISSED);
+        w->tally->called--;
+    } else if (unlikely(flow & (EVENT_ERROR | EVENT_SPANS))) {
+        note_called(w, l);
+    }
     if (is_canceled(w))
         w->tally->ended = MTAIO_ECANCELED;
     else if (r < 0)
@@ -75,7 +90,6 @@ static void after_handler(struct walk *w, const struct listener *l, int r) {
 static enum walk_result after_call(struct walk *w, const struct listener *l, int r) {
     mtaio_event *event = w->event;
     uint8_t flow = event_flow(event);
-    if (flow & EVENT_ERROR && listener_rank(l) == RANK_MONITOR) w->tally->watched++;
     if (flow & EVENT_DESCEND) {
         atomic_sub(&event->flow, EVENT_DESCEND);
         return WALK_DESCENDS;

@@ -10,13 +10,15 @@
 #include "core/event.h"
 #include "core/executor.h"
 #include "core/hook.h"
+#include "core/unhandled.h"
 
 /* What the walks of one emission have done so far. */
 struct tally {
     unsigned called, failed;
-    unsigned watched; /* of those called, monitors; counted for "error" only */
+    unsigned watched; /* of those called, monitors; counted for "error" and batches only */
     int first_error;
-    int ended; /* before all had run: ECLOSED, ECANCELED */
+    int ended;                   /* before all had run: ECLOSED, ECANCELED */
+    struct unhandled *unhandled; /* of a batch with "error"s, its plan's; else NULL */
     void (*failure)(const mtaio_failure *failure, void *ctx);
     void *ctx;
 };
@@ -47,6 +49,7 @@ struct plan {
     struct span *spans;
     void *spare; /* memory of the spans */
     size_t spare_bytes;
+    struct unhandled *unhandled; /* of a batch, the outermost walk's */
     struct cursor own_lanes[PLAN_LANES];
     struct listener *own_list[PLAN_LINKS];
     struct listener *piece[PLAN_PIECE];

@@ -27,13 +27,7 @@ static int result_of(const struct tally *tally, const mtaio_event *event) {
     if (tally->ended) return tally->ended;
     if (event_flow(event) & EVENT_ERROR && tally->called == tally->watched) return MTAIO_EUNHANDLED;
     int r = tally_result(tally);
-    return event_flow(event) & EVENT_UNHANDLED && r >= 0 ? MTAIO_EUNHANDLED : r;
-}
-
-static bool has_unhandled_error(mtaio_emitter *em, const mtaio_event *batch) {
-    bool found = false;
-    for (uint32_t i = 0; i < batch->count && !found; i++) found = is_error_name(batch->events[i]->name);
-    return found && !mtaio__is_handled(em, "error");
+    return r >= 0 && mtaio__unhandled_any(tally->unhandled) ? MTAIO_EUNHANDLED : r;
 }
 
 /* Whether the emission may begin: 1: it is held back. */
@@ -41,7 +35,7 @@ static int check_emission(mtaio_emitter *em, const struct target *target, mtaio_
     unsigned unusual = load_acquire(&em->unusual); /* pairs with close, hook and suppress */
     if (unusual & EM_CLOSED) return MTAIO_ECLOSED;
     if (view->kind & EVENT_BATCH) {
-        atomic_or(&view->flow, has_unhandled_error(em, view) ? EVENT_SPANS | EVENT_UNHANDLED : EVENT_SPANS);
+        atomic_or(&view->flow, EVENT_SPANS);
         return 0;
     }
     int r = target->node ? 0 : mtaio__name_check(target->name);

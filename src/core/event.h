@@ -10,13 +10,13 @@ struct walk;
 
 /* Where any of these is set, the walk looks closer after the call. */
 enum {
-    EVENT_STOPPED = 1,    /* propagate is false */
-    EVENT_DEFERRED = 2,   /* the handler took a deferral, or runs elsewhere */
-    EVENT_DESCEND = 4,    /* a derived emitter's walk is to be done first */
-    EVENT_ERROR = 8,      /* its name is "error": who handled it is counted */
-    EVENT_SPANS = 16,     /* a batch: each handler is shown its own part */
-    EVENT_UNHANDLED = 32, /* a batch with an "error" that nothing handles */
-    EVENT_CANCELED = 64   /* the emission ends; set in the events of all outer walks too */
+    EVENT_STOPPED = 1,  /* propagate is false */
+    EVENT_DEFERRED = 2, /* the handler took a deferral, or runs elsewhere */
+    EVENT_DESCEND = 4,  /* a derived emitter's walk is to be done first */
+    EVENT_ERROR = 8,    /* its name is "error": who handled it is counted */
+    EVENT_SPANS = 16,   /* a batch: each handler is shown its own part */
+    EVENT_MISSED = 32,  /* the handler was not called after all: another emission's, or removed by now */
+    EVENT_CANCELED = 64 /* the emission ends; set in the events of all outer walks too */
 };
 
 enum { EVENT_OWNED = 1, EVENT_MAPPED = 2, EVENT_BATCH = 4 };
