@@ -63,13 +63,14 @@ mtaio_event *mtaio_deferral_event(const mtaio_deferral *d) { return d ? d->event
 static mtaio_deferral *deferral_new(mtaio_event *event) {
     mtaio_deferral *d = mtaio__alloc_zeroed(sizeof *d);
     if (!d) return NULL;
-    if (event->walk->rest.emission) mtaio__emission_rest(event->walk->rest.emission);
+    struct walk *w = event_walk(event);
+    if (w->rest.emission) mtaio__emission_rest(w->rest.emission);
     d->refs = 1;
     d->holds = 2;
     d->event = event;
-    d->walk = event->walk;
-    d->family = event->walk->em->family;
-    event->walk->rest.deferral = d;
+    d->walk = w;
+    d->family = w->em->family;
+    w->rest.deferral = d;
     atomic_or(&event->flow, EVENT_DEFERRED);
     return d;
 }
@@ -77,7 +78,7 @@ static mtaio_deferral *deferral_new(mtaio_event *event) {
 int mtaio_event_defer(mtaio_event *event, mtaio_deferral **ret) {
     if (!event || !ret) return MTAIO_EINVAL;
     if (!event->walk) return MTAIO_EBUSY;
-    mtaio_deferral *d = event->walk->rest.deferral;
+    mtaio_deferral *d = event_walk(event)->rest.deferral;
     if (d && d->by_job && !d->shared) {
         d->shared = true;
         d->refs = 1;
@@ -232,7 +233,7 @@ static void job_drop(struct mtaio_job *job) {
 int mtaio__call_on_executor(mtaio_event *event, struct listener *l) {
     const struct listener_more *m = listener_more(l);
     if (mtaio_executor_is_current(m->executor)) return m->call(event, m->ctx);
-    struct walk *w = event->walk;
+    struct walk *w = event_walk(event);
     mtaio_deferral *d = deferral_new(event);
     if (!d) return MTAIO_ENOMEM;
     d->listener = l;

@@ -6,16 +6,29 @@
 
 /* --- The walk ---------------------------------------------------------------------------------- */
 
+struct walk *mtaio__brief_fill(struct brief *b) {
+    struct walk *w = &b->walk;
+    w->pin = walk_pin(b->event.walk);
+    w->em = w->pin->em;
+    w->event = &b->event;
+    w->tally = &b->tally;
+    w->rest = (struct walk_rest){0};
+    b->tally = (struct tally){0};
+    store_release(&b->event.walk, w); /* pairs with who only looks, perhaps on another thread */
+    return w;
+}
+
 /* Is the handler being called a monitor? */
-static bool is_watching(const struct walk *w) {
+static bool is_watching(struct walk *w) {
     const struct listener *l =
-        load_acquire(&w->pin->running); /* pairs with the walk, where we are on another thread */
+        load_acquire(&walk_pin(w)->running); /* pairs with the walk, where we are on another thread */
     return l && listener_rank(l) == RANK_MONITOR;
 }
 
 int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
     if (!event) return MTAIO_EINVAL;
-    if (event->walk && is_watching(event->walk)) return 0;
+    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill; so below */
+    if (w && is_watching(w)) return 0;
     uint8_t flow = event_flow(event), wanted;
     do {
         wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED);
@@ -27,8 +40,11 @@ static bool is_canceled(const struct walk *w) { return event_flow(w->event) & EV
 
 int mtaio_event_cancel(mtaio_event *event) {
     if (!event) return MTAIO_EINVAL;
-    if (!event->walk) return MTAIO_EBUSY;
-    for (struct walk *w = event->walk; w; w = w->rest.outer) atomic_or(&w->event->flow, EVENT_CANCELED);
+    const struct walk *w = load_acquire(&event->walk);
+    if (!w) return MTAIO_EBUSY;
+    atomic_or(&event->flow, EVENT_CANCELED);
+    if (walk_is_brief(w)) return 0; /* it stands behind nothing */
+    while ((w = w->rest.outer)) atomic_or(&w->event->flow, EVENT_CANCELED);
     return 0;
 }
 

@@ -76,6 +76,29 @@ struct walk {
     } part[RANKS];
 };
 
+/* What the short way of emitting has on its stack. The event's walk is at first the pin, marked by BRIEF; the
+ * true one, and the tally, are filled when somebody needs them. */
+struct brief {
+    mtaio_event event;
+    struct walk walk;
+    struct tally tally;
+};
+#define BRIEF 1u
+static inline struct walk *brief_mark(struct pin *pin) {
+    return (struct walk *)(void *)((char *)pin + BRIEF);
+}
+static inline bool walk_is_brief(const struct walk *w) { return (uintptr_t)w & BRIEF; }
+static inline struct pin *walk_pin(struct walk *w) {
+    return unlikely(walk_is_brief(w)) ? (struct pin *)(void *)((char *)w - BRIEF) : w->pin;
+}
+struct walk *mtaio__brief_fill(struct brief *b);
+
+/* The walk of an event that is in one. For who goes on with it, on its thread: else see walk_is_brief. */
+static inline struct walk *event_walk(const mtaio_event *event) {
+    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill */
+    return unlikely(walk_is_brief(w)) ? mtaio__brief_fill((struct brief *)(uintptr_t)event) : w;
+}
+
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
 
 /* Calls what is left, part by part. RESTS: a deferral was parked, and the walk may already go on in another

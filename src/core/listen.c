@@ -22,7 +22,7 @@ static bool claim_once(mtaio_emitter *em, struct listener *l) {
 static int special_call(mtaio_event *event, void *ctx) {
     struct listener *l = ctx;
     const struct listener_more *m = listener_more(l);
-    if (l->order & L_ONCE && !claim_once(event->walk->em, l)) {
+    if (l->order & L_ONCE && !claim_once(event_walk(event)->em, l)) {
         atomic_or(&event->flow, EVENT_MISSED);
         return 0;
     }

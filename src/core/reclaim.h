@@ -82,8 +82,9 @@ struct pin {
     ATOMIC(uint64_t) lower;
     ATOMIC(uint64_t) upper;
     ATOMIC(void *)
-        running; /* while not free: the listener called last; perhaps still, its context is in use */
-    ATOMIC(uint32_t) asked; /* somebody waits for this pin to go: sweep the pending owners */
+    running; /* while not free: the listener called last; perhaps still, its context is in use */
+    ATOMIC(uint32_t) asked;   /* somebody waits for this pin to go: sweep the pending owners */
+    struct mtaio_emitter *em; /* of a brief emission; private */
 };
 
 #define PINS_OWN 8
@@ -119,8 +120,8 @@ extern os_mutex mtaio__timers_lock;
 
 struct thread *mtaio__thread_register(void);
 
-/* Before the first owner that threads use without that: a child that is forked from now on finds our locks free. 0 or
- * ESYSTEM. */
+/* Before the first owner that threads use without that: a child that is forked from now on finds our locks
+ * free. 0 or ESYSTEM. */
 int mtaio__reclaim_init(void);
 
 /* The calling thread's record; NULL: out of memory. */
@@ -141,6 +142,20 @@ static inline uint64_t pin_set_as(struct pin *p, const struct reclaimer *of, boo
 }
 static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
     return pin_set_as(p, of, !os_is_asymmetric());
+}
+
+/* A narrow one, for the short way: at the same clock as the last one there, as a rule, and then little is
+ * stored. */
+static inline uint64_t pin_set_short(struct pin *p, struct mtaio_emitter *em, const struct reclaimer *of) {
+    uint64_t now = load_acquire(&of->clock); /* as in pin_set_as */
+    if (unlikely(load_relaxed(&p->lower) != now || load_relaxed(&p->upper) != now || p->em != em)) {
+        store_release(&p->lower, now);
+        store_release(&p->upper, now);
+        p->em = em;
+    }
+    store_release(&p->of, of);
+    os_fence_light_as(false); /* as in pin_set_as */
+    return now;
 }
 
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
@@ -180,8 +195,8 @@ struct resting {
 };
 void mtaio__rest_push(struct resting *rest, const struct reclaimer *of);
 
-/* The walk under the calling thread's pin `from` rests from now on: the same pin, on the list. Cannot fail, and
- * at every moment one of the two is found. `from` is still to be popped. */
+/* The walk under the calling thread's pin `from` rests from now on: the same pin, on the list. Cannot fail,
+ * and at every moment one of the two is found. `from` is still to be popped. */
 void mtaio__rest_move(struct resting *rest, struct pin *from);
 void mtaio__rest_pop(struct resting *rest);
 
