@@ -4,9 +4,41 @@
 
 #include "base/memory.h"
 
+/* A thread keeps a few to use again. */
+#define SPARES_MAX 4
+
+static mtaio_deferral *deferral_alloc(void) {
+    struct thread *t = os_self();
+    mtaio_deferral *d = t ? t->spare_deferrals : NULL;
+    if (!d) return mtaio__alloc_zeroed(sizeof *d);
+    t->spare_deferrals = d->next;
+    t->spare_deferral_count--;
+    *d = (mtaio_deferral){0};
+    return d;
+}
+
+static void deferral_free(mtaio_deferral *d) {
+    struct thread *t = os_self();
+    if (!t || t->spare_deferral_count >= SPARES_MAX) {
+        mtaio__free(d, sizeof *d);
+        return;
+    }
+    d->next = t->spare_deferrals;
+    t->spare_deferrals = d;
+    t->spare_deferral_count++;
+    t->leave = mtaio__emissions_leave;
+}
+
+void mtaio__deferrals_free(struct thread *t) {
+    for (mtaio_deferral *d; (d = t->spare_deferrals);) {
+        t->spare_deferrals = d->next;
+        mtaio__free(d, sizeof *d);
+    }
+    t->spare_deferral_count = 0;
+}
+
 static void drop_hold(mtaio_deferral *d) {
-    if (atomic_sub(&d->holds, 1) != 1) return;
-    mtaio__free(d, sizeof *d);
+    if (atomic_sub(&d->holds, 1) == 1) deferral_free(d);
 }
 
 static bool is_closed(const struct walk *w) {
@@ -61,7 +93,7 @@ mtaio_event *mtaio_deferral_event(const mtaio_deferral *d) { return d ? d->event
 /* --- Taking one -------------------------------------------------------------------------------- */
 
 static mtaio_deferral *deferral_new(mtaio_event *event) {
-    mtaio_deferral *d = mtaio__alloc_zeroed(sizeof *d);
+    mtaio_deferral *d = deferral_alloc();
     if (!d) return NULL;
     struct walk *w = event_walk(event);
     if (w->rest.emission) mtaio__emission_rest(w->rest.emission);
@@ -246,6 +278,6 @@ int mtaio__call_on_executor(mtaio_event *event, struct listener *l) {
     w->rest.deferral = NULL;
     atomic_sub(&event->flow, EVENT_DEFERRED);
     mtaio__family_drop(d->family);
-    mtaio__free(d, sizeof *d);
+    deferral_free(d);
     return r;
 }

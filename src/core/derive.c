@@ -96,7 +96,10 @@ static void inner_end(struct inner *in) {
     if (in->has_mapped) mtaio__event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);
     if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
-    if (in->own_pin && !in->thread) mtaio__rest_pop(&in->rest);
+    if (in->own_pin && !in->thread) {
+        mtaio__rest_end(&in->rest);
+        mtaio__rest_unlink(&in->rest);
+    }
     store_release(&in->walk.rest.outer->pin->running, (void *)(uintptr_t)in->link);
 }
 
@@ -406,7 +409,8 @@ static int pipe_run(struct inner *in, mtaio_event *event) {
     atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
     in->walk.event = &in->view;
     if (in->walk.rest.emission) {
-        mtaio__rest_push(&in->rest, &target->family->reclaimer);
+        mtaio__rest_link(&in->rest);
+        mtaio__rest_begin(&in->rest, &target->family->reclaimer);
         in->own_pin = &in->rest.pin;
     } else {
         struct thread *t = thread_here();

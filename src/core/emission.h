@@ -192,6 +192,9 @@ struct emission {
 /* Runs it on the calling thread until it rests, and is not the caller's any more, or is over. */
 enum walk_result mtaio__emission_run(struct emission *e, struct thread *t);
 
+/* The thread ends, perhaps inside of handlers: as its leave. */
+void mtaio__emissions_leave(struct thread *t);
+
 /* A handler is about to defer: from now on the walk may go on in another thread. */
 void mtaio__emission_rest(struct emission *e);
 

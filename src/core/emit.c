@@ -362,7 +362,7 @@ static void emission_free(struct emission *e) {
     mtaio_emitter *held = e->held;
     mtaio__plan_fini(&e->plan);
     if (e->walk.pin == &e->rest.pin)
-        mtaio__rest_pop(&e->rest);
+        mtaio__rest_end(&e->rest);
     else if (e->walk.pin)
         pin_clear(e->walk.pin); /* popped later by who pushed it: what done starts is nested */
     if (t && t->spare_count < SPARES_MAX) {
@@ -370,6 +370,7 @@ static void emission_free(struct emission *e) {
         t->spares = e;
         t->spare_count++;
     } else {
+        mtaio__rest_unlink(&e->rest);
         mtaio__free(e, sizeof *e);
     }
     mtaio_event_unref(event);
@@ -397,14 +398,17 @@ static void emission_finished(struct emission *e) {
     mtaio_emitter_unref(held);
 }
 
-/* Without a name, and with only that set which costs little: NULL: out of memory. */
+/* Without a name, and with only that set which costs little; spares have an empty plan. NULL: out of memory.
+ */
 static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
     struct emission *e = t->spares;
     if (e) {
         t->spares = e->next;
         t->spare_count--;
-    } else if (!(e = mtaio__alloc(sizeof *e))) {
-        return NULL;
+    } else {
+        if (!(e = mtaio__alloc(sizeof *e))) return NULL;
+        mtaio__plan_init(&e->plan);
+        mtaio__rest_link(&e->rest);
     }
     e->walk.event = &e->view;
     e->walk.em = em;
@@ -413,7 +417,6 @@ static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
     e->walk.rest = (struct walk_rest){.emission = e};
     e->top = &e->walk;
     e->tally = (struct tally){0};
-    mtaio__plan_init(&e->plan);
     e->event = NULL;
     e->held = NULL;
     e->report = NULL;

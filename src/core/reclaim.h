@@ -104,8 +104,12 @@ struct thread {
     struct emission *postponed; /* to be driven on once this thread is less deep */
     struct emission *running;   /* those it is inside of that are not on its stack, the innermost first */
     struct emission *spares;    /* memory for the next ones */
-    unsigned spare_count;
-    void (*leave)(struct thread *t); /* the thread ends: lets go of both; set before there are any */
+    struct mtaio_deferral *spare_deferrals;
+    unsigned spare_count, spare_deferral_count;
+    void (*leave)(struct thread *t); /* the thread ends: lets go of all that; set before there is any */
+
+    ATOMIC(int64_t)
+        rests; /* how many pins came to rest here, less those that ended here; written by the thread */
 };
 
 /* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that
@@ -188,17 +192,21 @@ static inline void pin_pop(struct thread *t, struct pin *p) {
     pin_clear(p);
 }
 
-/* A pin that does not belong to a thread, for an emission that may rest: on one list, under one lock. */
+/* A pin that does not belong to a thread, for an emission that may rest: in a list, under one lock. It stays
+ * there while the memory of the emission is kept to be used again, so that coming to rest takes no lock. */
 struct resting {
     struct pin pin;
     struct resting *next, *prev;
 };
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of);
+void mtaio__rest_link(struct resting *rest);
+void mtaio__rest_unlink(struct resting *rest);
 
-/* The walk under the calling thread's pin `from` rests from now on: the same pin, on the list. Cannot fail,
+void mtaio__rest_begin(struct resting *rest, const struct reclaimer *of);
+
+/* The walk under the calling thread's pin `from` rests from now on: the same pin, in the list. Cannot fail,
  * and at every moment one of the two is found. `from` is still to be popped. */
 void mtaio__rest_move(struct resting *rest, struct pin *from);
-void mtaio__rest_pop(struct resting *rest);
+void mtaio__rest_end(struct resting *rest);
 
 /* --- Scanning ---------------------------------------------------------------------------------- */
 
