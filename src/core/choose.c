@@ -17,12 +17,14 @@ void mtaio__plan_init(struct plan *p) {
     p->lane_count = p->count = p->spare_bytes = 0;
     p->spans = NULL;
     p->spare = NULL;
+    p->unhandled = NULL;
 }
 
 void mtaio__plan_fini(struct plan *p) {
     if (p->lanes != p->own_lanes) mtaio__free(p->lanes, sizeof *p->lanes * p->lane_capacity);
     if (p->list != p->own_list) mtaio__free(p->list, sizeof *p->list * p->capacity);
     mtaio__free(p->spare, p->spare_bytes);
+    mtaio__unhandled_free(p->unhandled);
     mtaio__plan_init(p);
 }
 
@@ -360,6 +362,17 @@ static int spread(struct plan *plan, const struct picks *p, const struct groups 
     return 0;
 }
 
+/* The "error"s among them are to be handled by somebody: by whom, is seen as they are called. */
+static int note_errors(struct walk *w, const struct groups *g, mtaio_event **events, struct plan *plan) {
+    uint32_t at = 0;
+    while (at < g->count && strcmp(events[g->order[g->first[at]]]->name, "error") != 0) at++;
+    if (at == g->count) return 0;
+    const uint32_t *index = g->order + g->first[at];
+    plan->unhandled = mtaio__unhandled_new(events, index, g->first[at + 1] - g->first[at]);
+    w->tally->unhandled = plan->unhandled;
+    return plan->unhandled ? 0 : MTAIO_ENOMEM;
+}
+
 int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **events, uint32_t count,
                              struct plan *plan) {
     uint32_t slots = 2;
@@ -371,7 +384,7 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
         .events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * (size_t)count};
     group_events(&g, events, memory + 3 * (size_t)count + 1, slots - 1);
     struct picks picks = {0};
-    int r = 0;
+    int r = w->rest.outer ? 0 : note_errors(w, &g, events, plan);
     w->em = em;
     pin_widen(w->pin);
     for (uint32_t k = 0; k < g.count && r >= 0; k++) r = pick_group(&picks, w, &g, k, events);

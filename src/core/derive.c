@@ -52,7 +52,7 @@ struct inner {
 };
 
 static void inner_begin(struct inner *in, mtaio_event *event, const struct listener *l, mtaio_emitter *em) {
-    struct walk *outer = event->walk;
+    struct walk *outer = event_walk(event);
     in->walk.event = NULL;
     in->walk.em = em;
     in->walk.pin = outer->pin;
@@ -96,7 +96,10 @@ static void inner_end(struct inner *in) {
     if (in->has_mapped) mtaio__event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);
     if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
-    if (in->own_pin && !in->thread) mtaio__rest_pop(&in->rest);
+    if (in->own_pin && !in->thread) {
+        mtaio__rest_end(&in->rest);
+        mtaio__rest_unlink(&in->rest);
+    }
     store_release(&in->walk.rest.outer->pin->running, (void *)(uintptr_t)in->link);
 }
 
@@ -311,7 +314,7 @@ static int derived_run(struct inner *in, mtaio_event *event) {
 /* In the memory the emission needs: its stack, or a block that inner_done frees. */
 static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter *em,
                      int (*run)(struct inner *in, mtaio_event *event)) {
-    struct walk *outer = event->walk;
+    struct walk *outer = event_walk(event);
     outer->tally->called--; /* a link is not a handler */
     if (load_acquire(&em->unusual) & EM_CLOSED) return 0;
     if (!outer->rest.emission) {
@@ -357,7 +360,7 @@ static int run_behind(struct walk *w, const struct listener *l) {
  * as in_memory with derived_run, without what that needs for the rest. */
 static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter *em, struct thread *t) {
     const struct derivation *d = em->derivation;
-    struct walk *outer = event->walk, w;
+    struct walk *outer = event_walk(event), w;
     struct full_event mapped;
     int r;
     w.event = event;
@@ -391,12 +394,13 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     mtaio_emitter *em = listener_link(l);
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
-    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&event->walk->pin->lower) &&
-                 !event->walk->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
+    const struct walk *w = event_walk(event);
+    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&w->pin->lower) &&
+                 !w->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
                  !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
                  em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);
-    event->walk->tally->called--;
+    w->tally->called--;
     return run_short(event, l, em, t);
 }
 
@@ -408,7 +412,8 @@ static int pipe_run(struct inner *in, mtaio_event *event) {
     atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
     in->walk.event = &in->view;
     if (in->walk.rest.emission) {
-        mtaio__rest_push(&in->rest, &target->family->reclaimer);
+        mtaio__rest_link(&in->rest);
+        mtaio__rest_begin(&in->rest, &target->family->reclaimer);
         in->own_pin = &in->rest.pin;
     } else {
         struct thread *t = thread_here();

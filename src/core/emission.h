@@ -10,13 +10,15 @@
 #include "core/event.h"
 #include "core/executor.h"
 #include "core/hook.h"
+#include "core/unhandled.h"
 
 /* What the walks of one emission have done so far. */
 struct tally {
     unsigned called, failed;
-    unsigned watched; /* of those called, monitors; counted for "error" only */
+    unsigned watched; /* of those called, monitors; counted for "error" and batches only */
     int first_error;
-    int ended; /* before all had run: ECLOSED, ECANCELED */
+    int ended;                   /* before all had run: ECLOSED, ECANCELED */
+    struct unhandled *unhandled; /* of a batch with "error"s, its plan's; else NULL */
     void (*failure)(const mtaio_failure *failure, void *ctx);
     void *ctx;
 };
@@ -47,6 +49,7 @@ struct plan {
     struct span *spans;
     void *spare; /* memory of the spans */
     size_t spare_bytes;
+    struct unhandled *unhandled; /* of a batch, the outermost walk's */
     struct cursor own_lanes[PLAN_LANES];
     struct listener *own_list[PLAN_LINKS];
     struct listener *piece[PLAN_PIECE];
@@ -72,6 +75,29 @@ struct walk {
         uint32_t count;
     } part[RANKS];
 };
+
+/* What the short way of emitting has on its stack. The event's walk is at first the pin, marked by BRIEF; the
+ * true one, and the tally, are filled when somebody needs them. */
+struct brief {
+    mtaio_event event;
+    struct walk walk;
+    struct tally tally;
+};
+#define BRIEF 1u
+static inline struct walk *brief_mark(struct pin *pin) {
+    return (struct walk *)(void *)((char *)pin + BRIEF);
+}
+static inline bool walk_is_brief(const struct walk *w) { return (uintptr_t)w & BRIEF; }
+static inline struct pin *walk_pin(struct walk *w) {
+    return unlikely(walk_is_brief(w)) ? (struct pin *)(void *)((char *)w - BRIEF) : w->pin;
+}
+struct walk *mtaio__brief_fill(struct brief *b);
+
+/* The walk of an event that is in one. For who goes on with it, on its thread: else see walk_is_brief. */
+static inline struct walk *event_walk(const mtaio_event *event) {
+    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill */
+    return unlikely(walk_is_brief(w)) ? mtaio__brief_fill((struct brief *)(uintptr_t)event) : w;
+}
 
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
 
@@ -165,6 +191,9 @@ struct emission {
 
 /* Runs it on the calling thread until it rests, and is not the caller's any more, or is over. */
 enum walk_result mtaio__emission_run(struct emission *e, struct thread *t);
+
+/* The thread ends, perhaps inside of handlers: as its leave. */
+void mtaio__emissions_leave(struct thread *t);
 
 /* A handler is about to defer: from now on the walk may go on in another thread. */
 void mtaio__emission_rest(struct emission *e);

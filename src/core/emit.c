@@ -1,10 +1,11 @@
 /* emit.c - the ways to emit. */
+#include "base/hash.h"
 #include "base/memory.h"
 #include "core/emitter.h"
 
 #include <string.h>
 
-static bool is_error_name(const char *name) { return strcmp(name, "error") == 0; }
+static bool is_error_name(const char *name) { return name[0] == 'e' && strcmp(name, "error") == 0; }
 
 /* --- The long way: hooks, suppressions, patterns, batches, metadata, reports -------------------- */
 
@@ -27,13 +28,7 @@ static int result_of(const struct tally *tally, const mtaio_event *event) {
     if (tally->ended) return tally->ended;
     if (event_flow(event) & EVENT_ERROR && tally->called == tally->watched) return MTAIO_EUNHANDLED;
     int r = tally_result(tally);
-    return event_flow(event) & EVENT_UNHANDLED && r >= 0 ? MTAIO_EUNHANDLED : r;
-}
-
-static bool has_unhandled_error(mtaio_emitter *em, const mtaio_event *batch) {
-    bool found = false;
-    for (uint32_t i = 0; i < batch->count && !found; i++) found = is_error_name(batch->events[i]->name);
-    return found && !mtaio__is_handled(em, "error");
+    return r >= 0 && mtaio__unhandled_any(tally->unhandled) ? MTAIO_EUNHANDLED : r;
 }
 
 /* Whether the emission may begin: 1: it is held back. */
@@ -41,7 +36,7 @@ static int check_emission(mtaio_emitter *em, const struct target *target, mtaio_
     unsigned unusual = load_acquire(&em->unusual); /* pairs with close, hook and suppress */
     if (unusual & EM_CLOSED) return MTAIO_ECLOSED;
     if (view->kind & EVENT_BATCH) {
-        atomic_or(&view->flow, has_unhandled_error(em, view) ? EVENT_SPANS | EVENT_UNHANDLED : EVENT_SPANS);
+        atomic_or(&view->flow, EVENT_SPANS);
         return 0;
     }
     int r = target->node ? 0 : mtaio__name_check(target->name);
@@ -125,87 +120,101 @@ static inline struct thread *short_thread(const mtaio_emitter *em) {
     return t;
 }
 
-/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and
- * finishes: true. */
-static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtaio_event *event,
-                                                            struct pin *pin, struct part part,
-                                                            uint32_t segment, unsigned *called) {
-    ATOMIC(struct listener *) *entry = part.entry;
-    for (ATOMIC(struct listener *) *end = entry + part.count; entry < end;) {
-        struct listener *l = load_acquire(entry++); /* as in the walk */
+/* A call was not plain: the walk takes over, and finishes, with what is left of the part w->segment. */
+static __attribute__((noinline)) void go_on(struct brief *b, const struct listener *l, int r,
+                                            struct part left) {
+    struct walk *w = event_walk(&b->event);
+    w->part[w->segment] = left;
+    w->index = 0;
+    mtaio__walk_on(w, l, r);
+}
+static __attribute__((noinline)) void go_on_alone(struct brief *b, const struct listener *l, int r,
+                                                  struct part left) {
+    b->walk.segments = 1;
+    b->walk.segment = 0;
+    go_on(b, l, r, left);
+}
+
+/* The walk's loop without what is not plain. False: the walk has taken over, and has finished. */
+static inline __attribute__((always_inline)) bool run_plain(struct brief *b, struct pin *pin,
+                                                            ATOMIC(struct listener *) *entry,
+                                                            ATOMIC(struct listener *) *end, bool alone,
+                                                            unsigned *called) {
+    for (; entry < end; entry++) {
+        struct listener *l = load_acquire(entry); /* as in the walk */
         if (unlikely(!l)) continue;
         store_release(&pin->running, l);
         os_fence_light_as(false);
         mtaio_call call = load_acquire(&l->call);
         if (unlikely(!call)) continue;
-        int r = call(event, l->ctx);
+        int r = call(&b->event, l->ctx);
         ++*called;
-        if (likely(r >= 0) && likely(!event_flow(event))) continue;
-        w->part[segment] = part;
-        w->segment = segment;
-        w->index = (uint32_t)(entry - part.entry);
-        mtaio__walk_on(w, l, r);
-        return true;
+        if (likely(r >= 0) && likely(!event_flow(&b->event))) continue;
+        struct part left = {.entry = entry + 1, .count = (uint32_t)(end - entry) - 1};
+        if (alone)
+            go_on_alone(b, l, r, left);
+        else
+            go_on(b, l, r, left);
+        return false;
     }
-    return false;
+    return true;
 }
 
-/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`,
- * which is cleared; LONG_WAY: the clock has moved, and nothing was called. */
-#define LONG_WAY INT32_MIN
-static inline __attribute__((always_inline)) int
-emit_short(mtaio_emitter *em, struct thread *t, struct pin *pin, uint64_t now, struct node *n, void *data) {
-    struct walk w;
-    struct part only = {0};
-    struct lane *lane = load_acquire(&n->lanes);
-    w.segments = lane != NULL;
-    if (likely(lane != NULL)) {
-        only = (struct part){.entry = lane_entries(lane), .count = load_acquire(&lane->count)};
-        if (load_acquire(&lane->next)) walk_gather(&w, n); /* else the one lane stays in registers */
-    }
-    if (unlikely(load_acquire(&em->family->reclaimer.clock) !=
-                 now)) { /* younger handlers may be among them */
-        pin_clear_as(pin, false);
-        return LONG_WAY;
-    }
-    pin_narrow_to(pin, now);
-    struct tally tally = {0};
-    mtaio_event event = {.name = node_name(n), .data = data, .walk = &w, .count = 1};
-    w.event = &event;
-    w.em = em;
-    w.pin = pin;
-    w.tally = &tally;
-    w.rest = (struct walk_rest){0};
+/* Nothing in it is more than a plain emission needs. */
+static inline __attribute__((always_inline)) void brief_begin(struct brief *b, struct pin *pin,
+                                                              struct node *n, void *data) {
+    b->event = (mtaio_event){.name = node_name(n), .data = data, .count = 1, .walk = brief_mark(pin)};
+}
+
+static inline __attribute__((always_inline)) int brief_end(struct brief *b, struct pin *pin,
+                                                           unsigned called) {
+    pin_clear_as(pin, false);
+    if (likely(b->event.walk != &b->walk)) return called > INT32_MAX ? INT32_MAX : (int)called;
+    b->tally.called += called;
+    return tally_result(&b->tally);
+}
+
+/* The handlers of one lane. */
+static __attribute__((noinline)) int emit_lane(struct thread *t, struct pin *pin, struct node *n, void *data,
+                                               ATOMIC(struct listener *) *entry,
+                                               ATOMIC(struct listener *) *end) {
+    struct brief b;
     unsigned called = 0, depth = t->depth;
     t->depth = depth + 1;
-    if (likely(w.segments == 1))
-        run_plain(&w, &event, pin, only, 0, &called);
-    else
-        for (uint32_t s = 0; s < w.segments && !run_plain(&w, &event, pin, w.part[s], s, &called);) s++;
+    brief_begin(&b, pin, n, data);
+    run_plain(&b, pin, entry, end, true, &called);
     t->depth = depth;
-    pin_clear_as(pin, false);
-    tally.called += called;
-    return tally_result(&tally);
+    return brief_end(&b, pin, called);
 }
 
-int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
-    if (unlikely(!em || !name)) return MTAIO_EINVAL;
-    struct target target = mtaio__target_of(name);
-    struct thread *t = short_thread(em);
-    if (unlikely(!t)) return emit_long(em, &target, data);
-    struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
-    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
-    struct node *n = table ? mtaio__table_find(table, name, target.length, target.hash) : NULL;
-    if (likely(n != NULL) && likely(!(n->flags & NODE_ERROR))) {
-        int r = emit_short(em, t, pin, now, n, data);
-        return likely(r != LONG_WAY) ? r : emit_long(em, &target, data);
+/* Of one that is alone in its lane, as most are: a loop of one costs more than the call. */
+static __attribute__((noinline)) int emit_one(struct thread *t, struct pin *pin, struct node *n, void *data,
+                                              struct listener *l) {
+    struct brief b;
+    unsigned depth = t->depth;
+    store_release(&pin->running, l); /* as in the walk */
+    os_fence_light_as(false);
+    mtaio_call call = load_acquire(&l->call);
+    if (unlikely(!call)) {
+        pin_clear_as(pin, false);
+        return 0;
     }
-    bool nobody = !n && !load_acquire(&em->patterns.root);
-    pin_clear_as(pin, false);
-    if (!nobody || is_error_name(name)) return emit_long(em, &target, data);
-    int r = mtaio__name_check(name);
-    return r < 0 ? r : 0;
+    t->depth = depth + 1;
+    brief_begin(&b, pin, n, data);
+    int r = call(&b.event, l->ctx);
+    if (unlikely(r < 0) || unlikely(event_flow(&b.event))) go_on_alone(&b, l, r, (struct part){0});
+    t->depth = depth;
+    return brief_end(&b, pin, 1);
+}
+
+/* Has the clock moved since the pin was set? Then younger handlers may be among those that were found. */
+static inline bool is_late(const struct reclaimer *of, uint64_t now) {
+    return unlikely(load_acquire(&of->clock) != now);
+}
+
+static __attribute__((noinline)) int emit_name_long(mtaio_emitter *em, const char *name, void *data) {
+    struct target target = mtaio__target_of(name);
+    return emit_long(em, &target, data);
 }
 
 static __attribute__((noinline)) int emit_node_long(mtaio_emitter *em, struct node *n, void *data) {
@@ -213,19 +222,86 @@ static __attribute__((noinline)) int emit_node_long(mtaio_emitter *em, struct no
     return emit_long(em, &target, data);
 }
 
+/* The long way after all: nothing has been called. name NULL: a resolved one, which keeps its node. */
+static __attribute__((noinline)) int emit_again(mtaio_emitter *em, struct pin *pin, struct node *n,
+                                                void *data, const char *name) {
+    pin_clear_as(pin, false);
+    return name ? emit_name_long(em, name, data) : emit_node_long(em, n, data);
+}
+
+/* The handlers of several lanes. */
+static __attribute__((noinline)) int emit_lanes(mtaio_emitter *em, struct pin *pin, struct node *n,
+                                                void *data, const char *name) {
+    struct brief b;
+    struct walk *w = &b.walk;
+    struct thread *t = os_self();
+    uint64_t now = load_relaxed(&pin->lower);
+    unsigned called = 0, depth = t->depth;
+    pin_widen(pin); /* each is to be looked into to find the next */
+    walk_gather(w, n);
+    if (is_late(&em->family->reclaimer, now)) return emit_again(em, pin, n, data, name);
+    pin_narrow_to(pin, now);
+    t->depth = depth + 1;
+    brief_begin(&b, pin, n, data);
+    for (; w->segment < w->segments; w->segment++) {
+        const struct part *part = &w->part[w->segment];
+        if (!run_plain(&b, pin, part->entry, part->entry + part->count, false, &called)) break;
+    }
+    t->depth = depth;
+    return brief_end(&b, pin, called);
+}
+
+/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`,
+ * which is cleared. What was found before the clock is seen not to have moved is as old as the pin, and so
+ * kept by it. Only tail calls: nothing is saved on the stack twice. */
+static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, const struct reclaimer *of,
+                                                            struct thread *t, struct pin *pin, uint64_t now,
+                                                            struct node *n, void *data, const char *name) {
+    const struct lane *lane = load_acquire(&n->lanes);
+    if (is_late(of, now) || unlikely(!lane)) return emit_again(em, pin, n, data, name);
+    if (unlikely(load_acquire(&lane->next))) return emit_lanes(em, pin, n, data, name);
+    ATOMIC(struct listener *) *entry = lane_entries(lane);
+    uint32_t count = load_acquire(&lane->count);
+    struct listener *first = load_acquire(entry);
+    if (is_late(of, now)) return emit_again(em, pin, n, data, name);
+    if (count == 1 && likely(first != NULL)) return emit_one(t, pin, n, data, first);
+    return emit_lane(t, pin, n, data, entry, entry + count);
+}
+
+int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
+    if (unlikely(!em || !name)) return MTAIO_EINVAL;
+    struct thread *t = short_thread(em);
+    if (unlikely(!t)) return emit_name_long(em, name, data);
+    size_t length = strlen(name);
+    uint64_t hash = mtaio__hash(name, length);
+    const struct reclaimer *of = &em->family->reclaimer;
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t now = pin_set_as(pin, of, false);
+    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
+    struct node *n = table ? mtaio__table_find(table, name, length, hash) : NULL;
+    if (likely(n != NULL) && likely(!(n->flags & NODE_ERROR)) && !is_late(of, now)) {
+        pin->em = em;
+        pin_narrow_to(pin, now);
+        return emit_short(em, of, t, pin, now, n, data, name);
+    }
+    bool nobody = !n && !load_acquire(&em->patterns.root);
+    pin_clear_as(pin, false);
+    if (!nobody || is_error_name(name)) return emit_name_long(em, name, data);
+    int r = mtaio__name_check_length(name, length);
+    return r < 0 ? r : 0;
+}
+
 int mtaio_emit_name(mtaio_name *name, void *data) {
     if (unlikely(!name)) return MTAIO_EINVAL;
     struct node *n = name->node;
     mtaio_emitter *em = name->em;
     struct thread *t = short_thread(em);
-    if (likely(t != NULL) && likely(!(n->flags & NODE_ERROR))) {
-        if (!load_acquire(&n->lanes)) return 0;
-        struct pin *pin = &t->pins[t->depth];
-        uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
-        int r = emit_short(em, t, pin, now, n, data);
-        if (likely(r != LONG_WAY)) return r;
-    }
-    return emit_node_long(em, n, data);
+    if (unlikely(!t) || unlikely(n->flags & NODE_ERROR)) return emit_node_long(em, n, data);
+    if (!load_acquire(&n->lanes)) return 0;
+    const struct reclaimer *of = &em->family->reclaimer;
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t now = pin_set_short(pin, em, of);
+    return emit_short(em, of, t, pin, now, n, data, NULL);
 }
 
 /* --- Everything that can be said --------------------------------------------------------------- */
@@ -286,7 +362,7 @@ static void emission_free(struct emission *e) {
     mtaio_emitter *held = e->held;
     mtaio__plan_fini(&e->plan);
     if (e->walk.pin == &e->rest.pin)
-        mtaio__rest_pop(&e->rest);
+        mtaio__rest_end(&e->rest);
     else if (e->walk.pin)
         pin_clear(e->walk.pin); /* popped later by who pushed it: what done starts is nested */
     if (t && t->spare_count < SPARES_MAX) {
@@ -294,6 +370,7 @@ static void emission_free(struct emission *e) {
         t->spares = e;
         t->spare_count++;
     } else {
+        mtaio__rest_unlink(&e->rest);
         mtaio__free(e, sizeof *e);
     }
     mtaio_event_unref(event);
@@ -321,14 +398,17 @@ static void emission_finished(struct emission *e) {
     mtaio_emitter_unref(held);
 }
 
-/* Without a name, and with only that set which costs little: NULL: out of memory. */
+/* Without a name, and with only that set which costs little; spares have an empty plan. NULL: out of memory.
+ */
 static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
     struct emission *e = t->spares;
     if (e) {
         t->spares = e->next;
         t->spare_count--;
-    } else if (!(e = mtaio__alloc(sizeof *e))) {
-        return NULL;
+    } else {
+        if (!(e = mtaio__alloc(sizeof *e))) return NULL;
+        mtaio__plan_init(&e->plan);
+        mtaio__rest_link(&e->rest);
     }
     e->walk.event = &e->view;
     e->walk.em = em;
@@ -337,7 +417,6 @@ static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
     e->walk.rest = (struct walk_rest){.emission = e};
     e->top = &e->walk;
     e->tally = (struct tally){0};
-    mtaio__plan_init(&e->plan);
     e->event = NULL;
     e->held = NULL;
     e->report = NULL;
@@ -470,7 +549,8 @@ static void unawaited_done(int result, const mtaio_report *report, void *ctx) {
 }
 
 void *mtaio_event_ctx(const mtaio_event *event) {
-    const struct tally *tally = event && event->walk ? event->walk->tally : NULL;
+    const struct walk *w = event ? load_acquire(&event->walk) : NULL; /* pairs with brief_fill */
+    const struct tally *tally = w && !walk_is_brief(w) ? w->tally : NULL;
     bool ours = tally && (tally->failure == nowait_failure || tally->failure == unawaited_failure);
     return tally && !ours ? tally->ctx : NULL;
 }

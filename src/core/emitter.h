@@ -61,9 +61,6 @@ void mtaio__node_release_locked(mtaio_emitter *em, struct node *n); /* if nothin
 int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
                   mtaio_call call, mtaio_listener **ret);
 
-/* Does anything but monitors listen to the name? */
-bool mtaio__is_handled(mtaio_emitter *em, const char *name);
-
 /* --- derive.c ---------------------------------------------------------------------------------- */
 
 /* The call of a link: passes the event on. */
@@ -98,7 +95,8 @@ int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *
 /* Tells the last resort that an emission which nobody awaits has failed. */
 void mtaio__unawaited(mtaio_emitter *em, const char *name, int status);
 
-/* As mtaio_emit_nowait, and over is called once, as done of mtaio_emit_async is: u may be gone when it returns. */
+/* As mtaio_emit_nowait, and over is called once, as done of mtaio_emit_async is: u may be gone when it
+ * returns. */
 struct unawaited {
     mtaio_emitter *em;
     void (*over)(struct unawaited *u);

@@ -22,8 +22,8 @@ static bool claim_once(mtaio_emitter *em, struct listener *l) {
 static int special_call(mtaio_event *event, void *ctx) {
     struct listener *l = ctx;
     const struct listener_more *m = listener_more(l);
-    if (l->order & L_ONCE && !claim_once(event->walk->em, l)) {
-        event->walk->tally->called--;
+    if (l->order & L_ONCE && !claim_once(event_walk(event)->em, l)) {
+        atomic_or(&event->flow, EVENT_MISSED);
         return 0;
     }
     return m->executor ? mtaio__call_on_executor(event, l) : m->call(event, m->ctx);
@@ -231,26 +231,6 @@ int mtaio_emitter_reach(const mtaio_emitter *em, const char *name) {
     mtaio__topics_match(&em->patterns, name, count_live, &count);
     os_unlock(&em->family->lock);
     return count > INT32_MAX ? INT32_MAX : (int)count;
-}
-
-static bool find_handler(void *value, void *ctx) {
-    for (const struct lane *lane = load_relaxed(&((struct node *)value)->lanes); lane;
-         lane = load_relaxed(&lane->next))
-        for (uint32_t i = 0; i < lane->count; i++)
-            if (lane_entries(lane)[i] && lane->rank != RANK_MONITOR) *(bool *)ctx = true;
-    return !*(bool *)ctx;
-}
-
-bool mtaio__is_handled(mtaio_emitter *em, const char *name) {
-    bool found = false;
-    os_lock(&em->family->lock);
-    struct node *n = mtaio__node_find_locked(em, name);
-    if (n)
-        find_handler(n, &found);
-    else
-        mtaio__topics_match(&em->patterns, name, find_handler, &found);
-    os_unlock(&em->family->lock);
-    return found;
 }
 
 /* A list taken under the lock, walked without it: offsets into one text, or copies of registrations. */

@@ -21,6 +21,14 @@ static bool is_same(const char *a, const char *b, size_t n) {
         memcpy(&v, b + n - 8, 8);
         return ((x ^ y) | (u ^ v)) == 0;
     }
+    if (n >= 4) {
+        uint32_t s, t, p, q;
+        memcpy(&s, a, 4);
+        memcpy(&t, b, 4);
+        memcpy(&p, a + n - 4, 4);
+        memcpy(&q, b + n - 4, 4);
+        return ((s ^ t) | (p ^ q)) == 0;
+    }
     for (size_t i = 0; i < n; i++)
         if (a[i] != b[i]) return false;
     return true;

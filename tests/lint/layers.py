@@ -36,7 +36,7 @@ CORE = {
     'executor': ('executor pool', 'error'),
     'handlers': ('handlers table', 'topic'),
     'hook': ('hook.h', 'event handlers'),
-    'emission': ('emission choose deferral', 'event executor handlers hook'),
+    'emission': ('emission choose deferral unhandled', 'event executor handlers hook'),
     'emitter': ('emitter emit listen name register', 'emission'),
     'hooking': ('hook.c', 'emitter'),
     'derive': ('derive', 'emitter'),

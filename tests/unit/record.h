@@ -208,8 +208,13 @@ static inline void never_done(int result, const mtaio_report *report, void *ctx)
 
 static inline int touch_deep(mtaio_event *event, void *em) {
     int *left = mtaio_event_data(event);
+    mtaio_deferral *deferral;
     if (--*left == 0) return 0;
-    return mtaio_emit_start(em, MTAIO_EMISSION(.name = "warm.up", .data = left), never_done);
+    CHECK(mtaio_event_defer(event, &deferral) == 0);
+    CHECK(mtaio_emit_start(em, MTAIO_EMISSION(.name = "warm.up", .data = left), never_done) >= 0);
+    CHECK(mtaio_deferral_complete(deferral, 0) == 0);
+    mtaio_deferral_unref(deferral);
+    return 0;
 }
 
 static inline void touch(unsigned index, void *together) {
@@ -225,7 +230,7 @@ static inline void touch(unsigned index, void *together) {
 }
 
 /* What the library keeps for good (a place for each thread that emits at the same time, more for deep nesting,
- * a few emissions to be used again) is made before the first test. */
+ * a few emissions and deferrals to be used again) is made before the first test. */
 static inline void warm_threads(void) {
     struct support_barrier together;
     support_barrier_init(&together, 8);
