@@ -352,12 +352,16 @@ static int find_names(void) {
                   {"asyncio.base_events", "BaseEventLoop", &core_names.BaseEventLoop},
                   {"asyncio.futures", "Future", &core_names.Future},
                   {"asyncio.exceptions", "InvalidStateError", &core_names.InvalidStateError},
+#if PY_VERSION_HEX < 0x030C0000
+                  {"asyncio.tasks", "_current_tasks", &core_names.current_tasks},
+#endif
                   {NULL, "create_future", &core_names.create_future},
                   {NULL, "call_later", &core_names.call_later},
                   {NULL, "call_soon_threadsafe", &core_names.call_soon_threadsafe},
                   {NULL, "cancel", &core_names.cancel},
                   {NULL, "set_result", &core_names.set_result},
-                  {NULL, "_asyncio_future_blocking", &core_names.blocking}};
+                  {NULL, "_asyncio_future_blocking", &core_names.blocking},
+                  {NULL, "_thread_id", &core_names.thread_id}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         PyObject *module = wanted[i].module ? PyImport_ImportModule(wanted[i].module) : NULL, *found = NULL;
         if (module)

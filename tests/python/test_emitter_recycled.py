@@ -3,6 +3,7 @@ function finds."""
 import asyncio
 import functools
 import gc
+import os
 import weakref
 
 import pytest
@@ -345,6 +346,39 @@ def test_a_loop_that_makes_its_own_futures():
         made, data = loop.run_until_complete(main())
         loop.close()
         assert data == 1 and (made > before) == (kind is Loop)
+
+
+@pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
+async def test_no_loop_runs_in_a_forked_child(emitter):
+    """Though its thread is in the midst of a task."""
+    task = asyncio.create_task(emitter.wait_for('n'))
+    await asyncio.sleep(0)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            emitter.wait_for('n').send(None)
+        except RuntimeError as error:
+            status = 0 if 'no running event loop' in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    await emitter.emit('n', 1)
+    assert (await task).data == 1
+
+
+def test_loops_that_take_turns_in_a_thread(emitter):
+    """Who waits in one loop is woken by an event in another of the same thread."""
+    async def begin():
+        task = asyncio.create_task(emitter.wait_for('n'))
+        await asyncio.sleep(0)
+        return task
+    one, two = asyncio.new_event_loop(), asyncio.new_event_loop()
+    task = one.run_until_complete(begin())
+    two.run_until_complete(emitter.emit('n', 1))
+    assert one.run_until_complete(task).data == 1
+    one.close()
+    two.close()
 
 
 async def test_who_is_cancelled_and_woken_at_once(emitter):
