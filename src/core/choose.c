@@ -20,7 +20,7 @@ void mtaio__plan_init(struct plan *p) {
     p->unhandled = NULL;
 }
 
-void mtaio__plan_fini(struct plan *p) {
+void mtaio__plan_free(struct plan *p) {
     if (p->lanes != p->own_lanes) mtaio__free(p->lanes, sizeof *p->lanes * p->lane_capacity);
     if (p->list != p->own_list) mtaio__free(p->list, sizeof *p->list * p->capacity);
     mtaio__free(p->spare, p->spare_bytes);
@@ -113,10 +113,9 @@ struct listener *mtaio__plan_next(struct plan *p) {
     return next;
 }
 
-bool mtaio__walk_refill(struct walk *w) {
+bool mtaio__walk_merge(struct walk *w) {
     struct plan *p = w->rest.merging;
     uint32_t n = 0;
-    if (!p) return false;
     while (n < PLAN_PIECE && (p->piece[n] = mtaio__plan_next(p))) n++;
     w->part[0] = (struct part){.entry = p->piece, .count = n};
     w->segments = 1;
@@ -215,7 +214,7 @@ static int choose_once(struct walk *w, mtaio_emitter *em, const struct target *t
     int r = mtaio__plan_patterns(plan, em, target->name, limit);
     if (r < 0) return r;
     w->rest.merging = plan;
-    mtaio__walk_refill(w);
+    walk_refill(w);
     return 0;
 }
 
@@ -304,7 +303,7 @@ static int pick_group(struct picks *p, struct walk *w, const struct groups *g, u
     struct node *n = find(w->em, &target);
     int r = n ? pick_node(p, n, group, limit) : mtaio__plan_patterns(&plan, w->em, name, limit);
     for (struct listener *l; r == 0 && (l = mtaio__plan_next(&plan));) r = pick(p, l, group);
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 

@@ -4,38 +4,16 @@
 
 #include "base/memory.h"
 
-/* A thread keeps a few to use again. */
-#define SPARES_MAX 4
-
 static mtaio_deferral *deferral_alloc(void) {
     struct thread *t = os_self();
-    mtaio_deferral *d = t ? t->spare_deferrals : NULL;
+    mtaio_deferral *d = t ? spare_take(t, SPARE_DEFERRAL) : NULL;
     if (!d) return mtaio__alloc_zeroed(sizeof *d);
-    t->spare_deferrals = d->next;
-    t->spare_deferral_count--;
     *d = (mtaio_deferral){0};
     return d;
 }
 
-static void deferral_free(mtaio_deferral *d) {
-    struct thread *t = os_self();
-    if (!t || t->spare_deferral_count >= SPARES_MAX) {
-        mtaio__free(d, sizeof *d);
-        return;
-    }
-    d->next = t->spare_deferrals;
-    t->spare_deferrals = d;
-    t->spare_deferral_count++;
-    t->leave = mtaio__emissions_leave;
-}
-
-void mtaio__deferrals_free(struct thread *t) {
-    for (mtaio_deferral *d; (d = t->spare_deferrals);) {
-        t->spare_deferrals = d->next;
-        mtaio__free(d, sizeof *d);
-    }
-    t->spare_deferral_count = 0;
-}
+static void deferral_drop(void *block) { mtaio__free(block, sizeof(mtaio_deferral)); }
+static void deferral_free(mtaio_deferral *d) { mtaio__spare_keep(SPARE_DEFERRAL, d, deferral_drop); }
 
 static void drop_hold(mtaio_deferral *d) {
     if (atomic_sub(&d->holds, 1) == 1) deferral_free(d);

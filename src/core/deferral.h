@@ -36,9 +36,6 @@ struct mtaio_deferral {
     struct mtaio_deferral *next_closing;
 };
 
-/* Those that the thread keeps to use again. */
-void mtaio__deferrals_free(struct thread *t);
-
 /* After the call: true where it is completed already or a waiting emission has waited for it; false: a
  * resting emission now rests. A negative r completes it. */
 bool mtaio__deferral_settle(mtaio_deferral *d, int r);

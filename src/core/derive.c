@@ -89,7 +89,7 @@ static bool is_map(const struct listener *link) {
 static void inner_end(struct inner *in) {
     mtaio_event *event = in->walk.event;
     if (in->walk.rest.hooks) tell_after(in);
-    mtaio__plan_fini(&in->plan);
+    plan_fini(&in->plan);
     if (event) event->walk = event == in->shown ? in->walk.rest.outer : NULL;
     if (event == &in->view && !is_map(in->link) && event_flow(event) & EVENT_STOPPED)
         mtaio_event_set_propagate(in->shown, false);
@@ -103,10 +103,19 @@ static void inner_end(struct inner *in) {
     store_release(&in->walk.rest.outer->pin->running, (void *)(uintptr_t)in->link);
 }
 
+static struct inner *inner_new(void) {
+    struct thread *t = os_self();
+    struct inner *in = t ? spare_take(t, SPARE_INNER) : NULL;
+    return in ? in : mtaio__alloc(sizeof *in);
+}
+
+static void inner_drop(void *block) { mtaio__free(block, sizeof(struct inner)); }
+static void inner_free(struct inner *in) { mtaio__spare_keep(SPARE_INNER, in, inner_drop); }
+
 static void inner_done(struct walk *w) {
     struct inner *in = (struct inner *)(void *)w;
     inner_end(in);
-    mtaio__free(in, sizeof *in);
+    inner_free(in);
 }
 
 static int inner_choose(struct inner *in, const struct target *target) {
@@ -286,9 +295,9 @@ static __attribute__((noinline)) bool is_listened(const struct inner *in, mtaio_
                 found = l && load_acquire(&l->call);
             }
         }
-        if (!mtaio__walk_refill(&probe)) break;
+        if (!walk_refill(&probe)) break;
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return found;
 }
 
@@ -324,13 +333,13 @@ static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter
         inner_end(&in);
         return r;
     }
-    struct inner *in = mtaio__alloc(sizeof *in);
+    struct inner *in = inner_new();
     if (!in) return MTAIO_ENOMEM;
     inner_begin(in, event, l, em);
     int r = run(in, event);
     if (event_flow(event) & EVENT_DESCEND) return 0;
     inner_end(in);
-    mtaio__free(in, sizeof *in);
+    inner_free(in);
     return r;
 }
 
@@ -341,7 +350,7 @@ static __attribute__((noinline)) int run_careful(struct walk *w, const struct li
     mtaio__plan_init(&plan);
     int r = mtaio__walk_choose(w, w->em, &target, &plan);
     if (r >= 0) mtaio__walk_run(w);
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 

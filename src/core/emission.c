@@ -150,7 +150,7 @@ enum walk_result mtaio__walk_run(struct walk *w) {
             enum walk_result result = run_part(w, &w->part[w->segment]);
             if (result != WALK_DONE) return result;
         }
-    } while (mtaio__walk_refill(w));
+    } while (walk_refill(w));
     return WALK_DONE;
 }
 
@@ -200,18 +200,11 @@ static void leave_emission(struct emission *e) {
     if (mtaio__deferral_settle(w->rest.deferral, 0)) mtaio__emission_drive(e);
 }
 
-void mtaio__emissions_leave(struct thread *t) {
+static void leave(struct thread *t) {
     for (struct emission *e = t->running, *outer; e; e = outer) {
         outer = e->outer;
         leave_emission(e);
     }
-    for (struct emission *e; (e = t->spares);) {
-        t->spares = e->next;
-        mtaio__rest_unlink(&e->rest);
-        mtaio__free(e, sizeof *e);
-    }
-    t->spare_count = 0;
-    mtaio__deferrals_free(t);
 }
 
 enum walk_result mtaio__emission_run(struct emission *e, struct thread *t) {
@@ -221,7 +214,7 @@ enum walk_result mtaio__emission_run(struct emission *e, struct thread *t) {
     e->outer = outer;
     t->serving = &serving;
     t->running = e;
-    t->leave = mtaio__emissions_leave;
+    t->leave = leave;
     do {
         struct walk *w = e->top;
         if (w->rest.deferral) wake_up(w);

@@ -146,7 +146,11 @@ static inline void walk_gather(struct walk *w, const struct node *n) {
 }
 
 void mtaio__plan_init(struct plan *p);
-void mtaio__plan_fini(struct plan *p);
+void mtaio__plan_free(struct plan *p);
+static inline void plan_fini(struct plan *p) {
+    if (unlikely(p->lanes != p->own_lanes || p->list != p->own_list || p->spare || p->unhandled || p->count))
+        mtaio__plan_free(p);
+}
 
 /* The handlers of all patterns that match the name and were registered at the clock `limit`: 0 or ENOMEM.
  * Under a pin or the lock. Then, in order, the next one, until there is none. */
@@ -154,7 +158,10 @@ int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char 
 struct listener *mtaio__plan_next(struct plan *plan);
 
 /* The next piece of the plan becomes the walk's only part; false: there is none. */
-bool mtaio__walk_refill(struct walk *w);
+bool mtaio__walk_merge(struct walk *w);
+static inline bool walk_refill(struct walk *w) {
+    return unlikely(w->rest.merging != NULL) && mtaio__walk_merge(w);
+}
 
 /* Fills the parts of w for the target: its node's lanes, else by the patterns, in plan. 0 or ENOMEM. */
 int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan);
@@ -182,7 +189,7 @@ struct emission {
     mtaio_report *report; /* the caller's, or NULL */
     int64_t began_ns;
     void (*done)(int result, const mtaio_report *report, void *ctx); /* ctx is the tally's */
-    struct emission *next;                  /* on a thread's list: postponed, or spare */
+    struct emission *next;                  /* on a thread's list of those postponed */
     struct emission *outer;                 /* that this thread runs too */
     void (*inner_done)(struct walk *inner); /* frees an inner walk */
     void (*finished)(struct emission *e);   /* tells, and frees */
@@ -191,9 +198,6 @@ struct emission {
 
 /* Runs it on the calling thread until it rests, and is not the caller's any more, or is over. */
 enum walk_result mtaio__emission_run(struct emission *e, struct thread *t);
-
-/* The thread ends, perhaps inside of handlers: as its leave. */
-void mtaio__emissions_leave(struct thread *t);
 
 /* A handler is about to defer: from now on the walk may go on in another thread. */
 void mtaio__emission_rest(struct emission *e);

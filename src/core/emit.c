@@ -48,6 +48,15 @@ static int check_emission(mtaio_emitter *em, const struct target *target, mtaio_
 /* Under w's pin. */
 static int choose(struct walk *w, const struct target *target, struct plan *plan, struct hooks *hooks) {
     mtaio_event *view = w->event;
+    uint64_t began = load_relaxed(&w->pin->lower);
+    if (target->node && !(load_acquire(&w->em->unusual) & EM_HOOKED)) {
+        walk_gather(
+            w, target->node); /* as mtaio__walk_choose does, where nothing is younger than the emission */
+        if (likely(load_acquire(&w->em->family->reclaimer.clock) == began)) {
+            pin_narrow_to(w->pin, began);
+            return 0;
+        }
+    }
     int r = view->kind & EVENT_BATCH ? mtaio__walk_choose_batch(w, w->em, view->events, view->count, plan)
                                      : mtaio__walk_choose(w, w->em, target, plan);
     if (r < 0) return r;
@@ -85,7 +94,7 @@ static int emit_pinned(const struct emit *emit, struct pin *pin) {
         conclude(&w, &whole, began_ns, report);
         r = result_of(&tally, emit->view);
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 
@@ -353,26 +362,22 @@ int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
 
 /* --- Emissions that may rest ------------------------------------------------------------------- */
 
-#define SPARES_MAX 4
+static void emission_drop(void *block) {
+    struct emission *e = block;
+    mtaio__rest_unlink(&e->rest);
+    mtaio__free(e, sizeof *e);
+}
 
 static void emission_free(struct emission *e) {
-    struct thread *t = os_self();
     mtaio_event *event = e->event;
     mtaio_metadata *metadata = event ? NULL : e->view.metadata;
     mtaio_emitter *held = e->held;
-    mtaio__plan_fini(&e->plan);
+    plan_fini(&e->plan);
     if (e->walk.pin == &e->rest.pin)
         mtaio__rest_end(&e->rest);
     else if (e->walk.pin)
         pin_clear(e->walk.pin); /* popped later by who pushed it: what done starts is nested */
-    if (t && t->spare_count < SPARES_MAX) {
-        e->next = t->spares;
-        t->spares = e;
-        t->spare_count++;
-    } else {
-        mtaio__rest_unlink(&e->rest);
-        mtaio__free(e, sizeof *e);
-    }
+    mtaio__spare_keep(SPARE_EMISSION, e, emission_drop);
     mtaio_event_unref(event);
     mtaio_metadata_unref(metadata);
     mtaio_emitter_unref(held);
@@ -401,11 +406,8 @@ static void emission_finished(struct emission *e) {
 /* Without a name, and with only that set which costs little; spares have an empty plan. NULL: out of memory.
  */
 static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
-    struct emission *e = t->spares;
-    if (e) {
-        t->spares = e->next;
-        t->spare_count--;
-    } else {
+    struct emission *e = spare_take(t, SPARE_EMISSION);
+    if (!e) {
         if (!(e = mtaio__alloc(sizeof *e))) return NULL;
         mtaio__plan_init(&e->plan);
         mtaio__rest_link(&e->rest);

@@ -58,11 +58,29 @@ static void pins_clear(struct thread *t) {
     t->running = NULL;
 }
 
+void mtaio__spare_keep(enum spare_kind kind, void *block, void (*drop)(void *block)) {
+    struct thread *t = os_self();
+    if (!t || t->spare_counts[kind] >= SPARES_MAX) {
+        drop(block);
+        return;
+    }
+    struct spare *s = block;
+    *s = (struct spare){.next = t->spares[kind], .drop = drop};
+    t->spares[kind] = s;
+    t->spare_counts[kind]++;
+}
+
+static void spares_drop(struct thread *t) {
+    for (int kind = 0; kind < SPARE_KINDS; kind++)
+        for (struct spare *s; (s = spare_take(t, (enum spare_kind)kind));) s->drop(s);
+}
+
 /* A thread has ended, perhaps inside a handler: its pins go with it. */
 static void thread_leave(void *record) {
     struct thread *t = record;
     bool inside = t->depth > 0;
     if (t->leave) t->leave(t);
+    spares_drop(t);
     pins_clear(t);
     store_release(&t->taken, 0); /* pairs with the cas of the next thread to take it */
     if (inside) sweep_pending();

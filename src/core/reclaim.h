@@ -89,6 +89,15 @@ struct pin {
 
 #define PINS_OWN 8
 
+/* Memory that a thread keeps a few blocks of, to use them again: for what begins and ends with every emission
+ * that is not plain. Dropped when the thread ends. */
+enum spare_kind { SPARE_EMISSION, SPARE_DEFERRAL, SPARE_INNER, SPARE_KINDS };
+#define SPARES_MAX 4
+struct spare {
+    struct spare *next;
+    void (*drop)(void *block);
+};
+
 /* One for each thread that ever emitted; given to the next thread when that ends, never freed before the
  * library. */
 struct thread {
@@ -103,13 +112,12 @@ struct thread {
     struct serving *serving;    /* emissions this thread runs for others */
     struct emission *postponed; /* to be driven on once this thread is less deep */
     struct emission *running;   /* those it is inside of that are not on its stack, the innermost first */
-    struct emission *spares;    /* memory for the next ones */
-    struct mtaio_deferral *spare_deferrals;
-    unsigned spare_count, spare_deferral_count;
-    void (*leave)(struct thread *t); /* the thread ends: lets go of all that; set before there is any */
+    void (*leave)(struct thread *t); /* the thread ends: lets go of both; set before there are any */
+    struct spare *spares[SPARE_KINDS];
+    unsigned spare_counts[SPARE_KINDS];
 
     ATOMIC(int64_t)
-        rests; /* how many pins came to rest here, less those that ended here; written by the thread */
+    rests; /* how many pins came to rest here, less those that ended here; written by the thread */
 };
 
 /* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that
@@ -133,6 +141,18 @@ static inline struct thread *thread_here(void) {
     struct thread *t = os_self();
     return likely(t != NULL) ? t : mtaio__thread_register();
 }
+
+/* NULL: there is none. Its first bytes, of the size of struct spare, are not what they were. */
+static inline void *spare_take(struct thread *t, enum spare_kind kind) {
+    struct spare *s = t->spares[kind];
+    if (!s) return NULL;
+    t->spares[kind] = s->next;
+    t->spare_counts[kind]--;
+    return s;
+}
+
+/* Keeps the block on the calling thread; where that has enough, or no record, drops it. */
+void mtaio__spare_keep(enum spare_kind kind, void *block, void (*drop)(void *block));
 
 /* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan.
  * fenced: light fences are full ones. */

@@ -35,7 +35,7 @@ static int fill_from_patterns(mtaio_emitter *em, struct node *n) {
         r = mtaio__node_reserve(em->family, n, listener_rank(l));
         if (r == 0) mtaio__node_append(n, l);
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 
