@@ -58,21 +58,12 @@ static inline bool is_idle(const core_emission *e) {
     return entry && core_name_is_idle(em, entry) && !core.open_batches && !em->unusual;
 }
 
-/* There is nothing but what it was made with. */
-static inline PySendResult nothing_to_do(core_emission *e, PyObject **ret) {
-    e->state = EMISSION_OVER;
-    if (e->metadata) Py_CLEAR(e->metadata);
-    Py_CLEAR(e->data);
-    *ret = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
 static PySendResult emission_send(PyObject *self, PyObject *arg, PyObject **ret) {
     core_emission *e = (core_emission *)self;
     *ret = NULL;
     if (likely(e->state == EMISSION_NEW)) {
         if (unlikely(arg != Py_None)) return core_coroutine_refuse_value();
-        return is_idle(e) ? nothing_to_do(e, ret) : core_emission_begin(e, ret);
+        return is_idle(e) ? core_emission_pass(e, ret) : core_emission_begin(e, ret);
     }
     return e->state == EMISSION_RESTING ? core_emission_resume(e, arg, ret) : refuse(e);
 }

@@ -48,8 +48,7 @@ static int check_name(core_emitter *em, PyObject *name) {
 int core_batch_record(core_batch *batch, core_event *ev) {
     if (check_name(batch->emitter, ev->name) < 0 || reserve(batch) < 0) return -1;
     ev->order = batch->count;
-    batch->events[batch->count++] = ev;
-    core_event_track(ev);
+    batch->events[batch->count++] = ev; /* tracked once somebody keeps it, or its delivery rests */
     return 0;
 }
 
@@ -249,10 +248,19 @@ static PyObject *batch_end(PyObject *self, PyObject *unused) {
 
 static int batch_traverse(PyObject *self, visitproc visit, void *arg) {
     core_batch *batch = (core_batch *)self;
-    for (size_t i = 0; i < batch->count; i++) Py_VISIT(batch->events[i]);
+    for (size_t i = 0; i < batch->count; i++) {
+        core_event *ev = batch->events[i];
+        int r = !ev->tracked && Py_REFCNT(ev) == 1 ? core_event_visit(ev, visit, arg)
+                                                   : visit((PyObject *)ev, arg);
+        if (r != 0) return r;
+    }
     Py_VISIT(batch->emitter);
     Py_VISIT(batch->outer);
     return 0;
+}
+
+void core_batch_track(core_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++) core_event_track(batch->events[i]);
 }
 
 void core_batch_clear(core_batch *batch) {

@@ -29,6 +29,9 @@ core_event *core_batch_whole(const core_batch *batch);
 /* The first "error" event in it, borrowed; NULL: there is none. */
 const core_event *core_batch_error(const core_batch *batch);
 
+/* From now on the garbage collector has to know what was recorded. */
+void core_batch_track(core_batch *batch);
+
 /* Drops what was recorded. */
 void core_batch_clear(core_batch *batch);
 

@@ -145,6 +145,7 @@ static PySendResult go_on(core_emission *e, PyObject **ret) {
     e->yielded = NULL;
     e->state = EMISSION_RESTING;
     if (e->event) core_event_track(e->event);
+    if (unlikely(e->batch != NULL)) core_batch_track(e->batch);
     return PYGEN_NEXT;
 }
 
@@ -286,7 +287,10 @@ PySendResult core_emission_begin(core_emission *e, PyObject **ret) {
     e->event->emission = e;
     e->event->is_shown = true;
     if (unlikely(em->unusual)) diverted = hold_back(e);
-    if (unlikely(core.open_batches) && diverted == 0) diverted = record(e);
+    if (unlikely(core.open_batches) && diverted == 0) {
+        diverted = record(e);
+        if (likely(diverted > 0)) return core_emission_pass(e, ret);
+    }
     if (unlikely(diverted != 0)) return not_begun(e, diverted < 0, ret);
     struct name_entry *known = likely(!em->unusual) ? core_name_find(em, e->name) : NULL;
     if (likely(known != NULL)) {

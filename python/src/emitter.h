@@ -197,4 +197,13 @@ int core_emission_end(core_emission *e);
 /* Gives back what is not needed any more once it is over. */
 void core_emission_drop(core_emission *e);
 
+/* The same, and success, of one that has nothing yet but what it was made with. */
+static inline PySendResult core_emission_pass(core_emission *e, PyObject **ret) {
+    e->state = EMISSION_OVER;
+    if (e->metadata) Py_CLEAR(e->metadata);
+    Py_CLEAR(e->data);
+    *ret = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
 #endif

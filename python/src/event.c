@@ -146,16 +146,19 @@ static PyObject *event_vectorcall(PyObject *type, PyObject *const *args, size_t 
 
 /* --- The end ----------------------------------------------------------------------------------- */
 
-static int event_traverse(PyObject *self, visitproc visit, void *arg) {
-    core_event *ev = (core_event *)self;
+int core_event_visit(core_event *ev, visitproc visit, void *arg) {
     Py_VISIT(ev->name);
     Py_VISIT(ev->data);
     Py_VISIT(ev->propagate);
     Py_VISIT(ev->metadata);
     Py_VISIT(ev->events);
     Py_VISIT(ev->dict);
-    Py_VISIT(Py_TYPE(self));
     return 0;
+}
+
+static int event_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    return core_event_visit((core_event *)self, visit, arg);
 }
 
 static int event_clear(PyObject *self) {

@@ -9,7 +9,7 @@ typedef struct core_event {
     PyObject *metadata;                              /* NULL: a new dict when it is asked for */
     PyObject *events;                                /* of a batch, a list; NULL: itself */
     PyObject *dict, *weakrefs;
-    size_t order; /* in the batch that it was recorded in */
+    size_t order;                   /* in the batch that it was recorded in */
     struct core_emission *emission; /* NULL, or the only one that shows it; borrowed */
     bool is_shown;                  /* by the emission that it was made for */
     bool tracked;                   /* by the garbage collector */
@@ -34,6 +34,9 @@ static inline void core_event_track(core_event *ev) {
     ev->tracked = true;
     PyObject_GC_Track(ev);
 }
+
+/* What it refers to, for whoever holds one that is not tracked, alone. */
+int core_event_visit(core_event *ev, visitproc visit, void *arg);
 
 /* Gives back a reference, of the emission that it was made for. */
 void core_event_drop(core_event *ev);
