@@ -128,6 +128,7 @@ static PyObject *buffer(PyObject *module, PyObject *args) {
     if (!parse(args, &em, &source, &size, &pattern)) return NULL;
     size_t n = PyLong_AsSize_t(size);
     if (n == (size_t)-1 && PyErr_Occurred()) return NULL;
+    if (n == 0) return PyErr_Format(PyExc_ValueError, "a buffer gathers one event or more");
     mtaio_emitter *inner = NULL;
     int r = mtaio_emitter_buffer(source->inner, pattern, n, &inner);
     if (r == 0) {
@@ -152,6 +153,7 @@ static PyObject *pipe_to(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!O!O", &core_emitter_type, &source, &core_emitter_type, &target, &name))
         return NULL;
     if (!core_emitter_of(source) || !core_emitter_of(target)) return NULL;
+    if (source == target) return PyErr_Format(PyExc_ValueError, "an emitter cannot be piped to itself");
     will_keep((core_emitter *)source); /* behind the target there may be a buffer */
     return (PyObject *)core_listener_pipe((core_emitter *)source, name, (core_emitter *)target);
 }

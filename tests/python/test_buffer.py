@@ -242,3 +242,10 @@ async def test_a_collection_while_a_gathered_batch_rests(emitter, collected):
     await asyncio.sleep(0)
     collected()
     await flush
+
+
+def test_what_cannot_be_derived_says_why(emitter):
+    with pytest.raises(ValueError, match='one event or more'):
+        emitter.buffer(0)
+    with pytest.raises(ValueError, match='piped to itself'):
+        emitter.pipe(emitter)
