@@ -251,6 +251,10 @@ static bool pick_before(const void *a, const void *b) {
 static void group_events(struct groups *g, mtaio_event **events, uint32_t *slots, uint32_t mask) {
     for (uint32_t i = 0; i <= mask; i++) slots[i] = UINT32_MAX;
     for (uint32_t i = 0; i < g->events; i++) {
+        if (i > 0 && strcmp(events[i]->name, events[i - 1]->name) == 0) { /* most often */
+            g->group_of[i] = g->group_of[i - 1];
+            continue;
+        }
         uint32_t at = (uint32_t)mtaio__hash(events[i]->name, strlen(events[i]->name)) & mask;
         while (slots[at] != UINT32_MAX && strcmp(events[slots[at]]->name, events[i]->name) != 0)
             at = (at + 1) & mask;

@@ -22,6 +22,17 @@ struct mtaio_name {
 
 #define MTAIO__CHECK_SIZE(p, type) ((p) && (p)->size == sizeof(type))
 
+/* A checked name or pattern, measured and hashed before a lock is taken. */
+struct key {
+    const char *text;
+    size_t length;
+    uint64_t hash;
+    bool is_pattern;
+};
+
+/* EINVAL (NULL), EPATTERN. */
+int mtaio__key_init(struct key *key, const char *pattern);
+
 /* --- emitter.c --------------------------------------------------------------------------------- */
 
 /* source NULL: an emitter of its own; else derived from it. options may be NULL. ECLOSED, EDEPTH, ENOMEM,
@@ -39,7 +50,7 @@ void mtaio__family_sweep(struct family *f);
 
 /* Registers l under the valid pattern, on em and by links on what em is derived from. On failure nothing has
  * changed, and l is the caller's. */
-int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, mtaio_listener **ret);
+int mtaio__register(mtaio_emitter *em, const struct key *key, struct listener *l, mtaio_listener **ret);
 
 /* Removes it: it will not be called any more, and is freed when it is not in use. */
 void mtaio__unregister_locked(mtaio_emitter *em, struct listener *l);
@@ -50,10 +61,10 @@ void mtaio__after_removing(struct family *f, bool eager);
 /* Removes every registration; detaches from the source and the derived emitters. */
 void mtaio__unregister_all_locked(mtaio_emitter *em);
 
-struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *pattern);
+struct node *mtaio__node_find_locked(const mtaio_emitter *em, const struct key *key);
 
 /* The name's node, made where it is not there; it stays while node->refs or handlers or links are not 0. */
-int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct node **ret);
+int mtaio__node_obtain_locked(mtaio_emitter *em, const struct key *key, struct node **ret);
 void mtaio__node_release_locked(mtaio_emitter *em, struct node *n); /* if nothing needs it any more */
 
 /* --- listen.c: a registration with our own call, for wait, hooks and pipes; destroy runs also on failure.

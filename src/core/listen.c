@@ -34,10 +34,11 @@ static int special_call(mtaio_event *event, void *ctx) {
 int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
                   mtaio_call call, mtaio_listener **ret) {
     bool more = ret || h->destroy || h->executor || call != h->call;
-    int r = mtaio__pattern_check(pattern, NULL);
+    struct key key;
+    int r = mtaio__key_init(&key, pattern);
     if (r >= 0) {
         struct listener *l = mtaio__listener_new(h, call, rank, more);
-        r = l ? mtaio__register(em, pattern, l, ret) : MTAIO_ENOMEM;
+        r = l ? mtaio__register(em, &key, l, ret) : MTAIO_ENOMEM;
         if (r >= 0) return 0;
         if (l && more) mtaio_executor_unref(listener_more(l)->executor);
         if (l) mtaio__listener_free(l);
@@ -127,13 +128,14 @@ static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, co
     return removed;
 }
 
-static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call call, const void *ctx) {
+/* key NULL: under all of them, and all. */
+static int remove_matching(mtaio_emitter *em, const struct key *key, mtaio_call call, const void *ctx) {
     struct family *f = em->family;
     bool eager = false;
     size_t removed = 0;
     os_lock(&f->lock);
-    if (pattern) {
-        struct node *n = mtaio__node_find_locked(em, pattern);
+    if (key) {
+        struct node *n = mtaio__node_find_locked(em, key);
         if (n) removed = remove_from(em, n, call, ctx, &eager);
     } else {
         struct nodes nodes = NODES_OF(em);
@@ -146,14 +148,16 @@ static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call ca
 
 int mtaio_off(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx) {
     if (!em || !call) return MTAIO_EINVAL;
-    int r = mtaio__pattern_check(pattern, NULL);
-    return r < 0 ? r : remove_matching(em, pattern, call, ctx);
+    struct key key;
+    int r = mtaio__key_init(&key, pattern);
+    return r < 0 ? r : remove_matching(em, &key, call, ctx);
 }
 
 int mtaio_emitter_remove_all(mtaio_emitter *em, const char *pattern) {
     if (!em) return MTAIO_EINVAL;
-    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
-    return r < 0 ? r : remove_matching(em, pattern, NULL, NULL);
+    struct key key;
+    int r = pattern ? mtaio__key_init(&key, pattern) : 0;
+    return r < 0 ? r : remove_matching(em, pattern ? &key : NULL, NULL, NULL);
 }
 
 /* --- Listeners --------------------------------------------------------------------------------- */
@@ -206,9 +210,10 @@ bool mtaio_listener_is_active(const mtaio_listener *listener) {
 /* --- Looking ----------------------------------------------------------------------------------- */
 
 size_t mtaio_emitter_count(const mtaio_emitter *em, const char *pattern) {
-    if (!em || (pattern && mtaio__pattern_check(pattern, NULL) < 0)) return 0;
+    struct key key;
+    if (!em || (pattern && mtaio__key_init(&key, pattern) < 0)) return 0;
     os_lock(&em->family->lock);
-    const struct node *n = pattern ? mtaio__node_find_locked(em, pattern) : NULL;
+    const struct node *n = pattern ? mtaio__node_find_locked(em, &key) : NULL;
     size_t count = !pattern ? em->handlers : n ? n->handlers : 0;
     os_unlock(&em->family->lock);
     return count;
@@ -222,11 +227,13 @@ static bool count_live(void *value, void *ctx) {
 
 int mtaio_emitter_reach(const mtaio_emitter *em, const char *name) {
     if (!em) return MTAIO_EINVAL;
-    int r = mtaio__name_check(name);
+    struct key key;
+    int r = mtaio__name_check(name); /* not a pattern */
+    if (r >= 0) r = mtaio__key_init(&key, name);
     if (r < 0) return r;
     size_t count = 0;
     os_lock(&em->family->lock);
-    const struct node *n = mtaio__node_find_locked(em, name);
+    const struct node *n = mtaio__node_find_locked(em, &key);
     if (n) count = n->handlers;
     mtaio__topics_match(&em->patterns, name, count_live, &count);
     os_unlock(&em->family->lock);
@@ -287,11 +294,11 @@ static int note_node(struct notes *s, const struct node *n, bool listeners) {
     return r;
 }
 
-static int take_notes(const mtaio_emitter *em, const char *pattern, bool listeners, struct notes *s) {
+static int take_notes(const mtaio_emitter *em, const struct key *key, bool listeners, struct notes *s) {
     int r = 0;
     os_lock(&em->family->lock);
-    if (pattern) {
-        const struct node *n = mtaio__node_find_locked(em, pattern);
+    if (key) {
+        const struct node *n = mtaio__node_find_locked(em, key);
         if (n) r = note_node(s, n, listeners);
     } else {
         struct nodes nodes = NODES_OF(em);
@@ -321,10 +328,11 @@ int mtaio_emitter_each_name(const mtaio_emitter *em,
 int mtaio_emitter_each_listener(const mtaio_emitter *em, const char *pattern,
                                 int (*visit)(const mtaio_listener_info *info, void *ctx), void *ctx) {
     if (!em || !visit) return MTAIO_EINVAL;
-    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
+    struct key key;
+    int r = pattern ? mtaio__key_init(&key, pattern) : 0;
     if (r < 0) return r;
     struct notes s = {0};
-    r = take_notes(em, pattern, true, &s);
+    r = take_notes(em, pattern ? &key : NULL, true, &s);
     for (size_t i = 0; i < s.count && r == 0; i++) r = visit(&s.list[i].info, ctx);
     notes_fini(&s);
     return r;

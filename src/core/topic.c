@@ -108,7 +108,9 @@ int mtaio__pattern_check(const char *pattern, bool *ret_is_name) {
     bool is_name;
     if (!pattern) return MTAIO_EINVAL;
     size_t length = bounded_length(pattern);
-    if (length == 0 || !is_pattern(pattern, length, &is_name)) return MTAIO_EPATTERN;
+    if (length == 0) return MTAIO_EPATTERN;
+    is_name = is_plain_name(pattern, length);
+    if (unlikely(!is_name) && !is_pattern(pattern, length, &is_name)) return MTAIO_EPATTERN;
     if (ret_is_name) *ret_is_name = is_name;
     return (int)length;
 }
