@@ -180,8 +180,8 @@ class EventEmitter(_core.Emitter):
             function = OnLoop(weakly or handler, loop)
         if function is None:
             listener = self._listen(event_name, handler, priority._value_, flags, by_handle)
-        else:
-            listener = self._listen(event_name, function, priority._value_, flags | WRAPPED, by_handle)
+        else:   # what is held weakly may go at any time, in any number
+            listener = self._listen(event_name, function, priority._value_, flags | WRAPPED, by_handle or weak)
         if weakly is not None:
             weakly.listener = listener
         return listener
