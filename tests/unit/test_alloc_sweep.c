@@ -446,36 +446,6 @@ static void test_buffered(void **state) {
     }
 }
 
-static void note_sum(int result, const mtaio_report *report, void *ctx) {
-    (void)report;
-    *(int *)ctx += result;
-}
-
-/* "ENOMEM: everything is still there": flushed again, it passes as one batch. */
-static void test_flushed(void **state) {
-    (void)state;
-    SWEEP(sweep) {
-        mtaio_emitter *em = emitter_new(), *buffered = NULL;
-        struct actor a = {.tag = "a", .act = count_events};
-        int done = 0;
-        OK(mtaio_emitter_buffer(em, NULL, 3, &buffered));
-        listen(buffered, "x", &a);
-        assert_true(mtaio_emit(em, "x", NULL) >= 0);
-        assert_true(mtaio_emit(em, "x", NULL) >= 0);
-        support_arm(&sweep);
-        int r = mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_sum, .ctx = &done));
-        bool failed = support_disarm(&sweep);
-        assert_int_equal(r, done ? 0 : MTAIO_ENOMEM);
-        assert_true(failed || done);
-        if (!done)
-            OK(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_sum, .ctx = &done)));
-        assert_int_equal(done, 1);
-        assert_noted("a 2");
-        mtaio_emitter_unref(buffered);
-        mtaio_emitter_unref(em);
-    }
-}
-
 /* --- A thread's first emissions --------------------------------------------------------------------------
  */
 
@@ -523,7 +493,6 @@ int main(void) {
         TEST(test_keep),
         TEST(test_nowait_failure),
         TEST(test_buffered),
-        TEST(test_flushed),
     };
     support_init();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -348,12 +348,6 @@ static void test_derived(void **state) {
     end_world();
 }
 
-static void refuse_gathered(const mtaio_event *event, void *ctx) {
-    (void)event;
-    (void)ctx;
-    CHECK(false);
-}
-
 static void test_buffer_and_pipe(void **state) {
     (void)state;
     make_world();
@@ -365,20 +359,6 @@ static void test_buffer_and_pipe(void **state) {
     REFUSED(MTAIO_EINVAL, mtaio_emitter_flush(NULL));
     REFUSED(MTAIO_EINVAL, mtaio_emitter_flush(w.em)); /* no buffer */
     REFUSED(MTAIO_EINVAL, mtaio_emitter_flush(w.filtered));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_flush_async(NULL, MTAIO_ASYNC(.done = note_done)));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_flush_async(w.filtered, MTAIO_ASYNC(.done = note_done)));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_each_gathered(NULL, refuse_gathered, NULL));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_each_gathered(w.em, refuse_gathered, NULL));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_each_gathered(w.filtered, refuse_gathered, NULL));
-    mtaio_emitter *buffered = NULL;
-    OK(mtaio_emitter_buffer(w.em, "x", 2, &buffered));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_flush_async(buffered, NULL));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = NULL)));
-    mtaio_async async = *MTAIO_ASYNC(.done = note_done);
-    async.size = 1;
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_flush_async(buffered, &async));
-    REFUSED(MTAIO_EINVAL, mtaio_emitter_each_gathered(buffered, NULL, NULL));
-    mtaio_emitter_unref(buffered);
     REFUSED_RET(MTAIO_EINVAL, mtaio_listener, mtaio_emitter_pipe(NULL, "x", w.em, &ret));
     REFUSED_RET(MTAIO_EPATTERN, mtaio_listener, mtaio_emitter_pipe(w.em, "x*", w.filtered, &ret));
     REFUSED_RET(MTAIO_EINVAL, mtaio_listener, mtaio_emitter_pipe(w.em, "x", NULL, &ret));

@@ -66,130 +66,7 @@ static void test_flush(void **state) {
     mtaio_emitter_unref(em);
 }
 
-static void note_report(int result, const mtaio_report *report, void *ctx) {
-    (void)ctx;
-    note("done:%d,%u", result, (unsigned)report->called);
-}
-
-/* "Does not wait": a handler may take its time; and "where nothing is there, done is called at once". */
-static void test_flush_async(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_deferral *d = NULL;
-    struct actor a = {.tag = "a", .deferral = &d}, b = {.tag = "b", .act = look};
-    mtaio_emitter *buffered = buffer(em, NULL, 3);
-    listen(buffered, "*", &a);
-    listen(buffered, "*", &b);
-    OK(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_report)));
-    assert_noted("done:0,0");
-    assert_int_equal(mtaio_emit(em, "x", "1"), 0);
-    assert_int_equal(mtaio_emit(em, "x", "2"), 0);
-    OK(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_report)));
-    assert_noted("a");
-    OK(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_report)));
-    assert_noted("done:0,0");
-    complete(&d, 0);
-    assert_noted("b x[1,2] done:2,2");
-    OK(mtaio_emitter_close(buffered));
-    assert_int_equal(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = note_report)), MTAIO_ECLOSED);
-    assert_noted("");
-    mtaio_emitter_unref(buffered);
-    mtaio_emitter_unref(em);
-}
-
-static void note_data(const mtaio_event *event, void *ctx) {
-    note("%s%s", (const char *)ctx, (const char *)mtaio_event_data(event));
-}
-
-static void ignore_data(void *data) { (void)data; }
-
-static void emit_owned(mtaio_emitter *em, const char *name, void *data, mtaio_event **ret) {
-    mtaio_event *event = NULL;
-    OK(mtaio_event_new(name, data, ignore_data, &event));
-    OK(mtaio_emit_async(em, event, MTAIO_ASYNC(.done = note_done)));
-    if (ret != NULL)
-        *ret = event;
-    else
-        mtaio_event_unref(event);
-}
-
-/* "Each event that the buffer keeps and nobody else refers to, and whose data has a release". */
-static void test_gathered(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_emitter *buffered = buffer(em, "x", 9), *other = buffer(em, "y", 9);
-    struct actor a = {.tag = "a"};
-    listen(buffered, "*", &a);
-    listen(other, "*", &a);
-    OK(mtaio_emitter_each_gathered(buffered, note_data, ""));
-    assert_noted("");
-    mtaio_event *held = NULL;
-    emit_owned(em, "x", "1", NULL);
-    emit_owned(em, "x", "2", &held);
-    emit_owned(em, "y", "3", NULL);
-    assert_int_equal(mtaio_emit(em, "x", "4"), 0);
-    assert_noted("done:0 done:0 done:0");
-    OK(mtaio_emitter_each_gathered(buffered, note_data, "."));
-    assert_noted(".1");
-    mtaio_event_unref(held);
-    OK(mtaio_emitter_each_gathered(buffered, note_data, "."));
-    assert_noted(".1 .2");
-    assert_int_equal(mtaio_emitter_flush(buffered), 1);
-    assert_noted("a");
-    OK(mtaio_emitter_each_gathered(buffered, note_data, "."));
-    assert_noted("");
-    mtaio_emitter_unref(buffered);
-    mtaio_emitter_unref(other);
-    mtaio_emitter_unref(em);
-}
-
-static int change_data(const mtaio_event *event, mtaio_event *mapped, void *ctx) {
-    (void)event;
-    return mtaio_event_set_data(mapped, ctx, ignore_data);
-}
-
-/* "With one that a map made, the one it was made from": unless somebody else refers to that. */
-static void test_gathered_mapped(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new(), *mapped = NULL;
-    OK(mtaio_emitter_map(em, NULL, MTAIO_MAP(.call = change_data, .ctx = "new"), &mapped));
-    mtaio_emitter *buffered = buffer(mapped, NULL, 9);
-    struct actor a = {.tag = "a"};
-    listen(buffered, "*", &a);
-    mtaio_event *held = NULL;
-    emit_owned(em, "x", "old", NULL);
-    emit_owned(em, "x", "held", &held);
-    assert_noted("done:0 done:0");
-    OK(mtaio_emitter_each_gathered(buffered, note_data, "."));
-    assert_noted(".new .old .new");
-    mtaio_event_unref(held);
-    OK(mtaio_emitter_each_gathered(buffered, note_data, "."));
-    assert_noted(".new .old .new .held");
-    mtaio_emitter_unref(buffered);
-    mtaio_emitter_unref(mapped);
-    mtaio_emitter_unref(em);
-}
-
 static void note_release(void *data) { note("free(%s)", (char *)data); }
-
-/* "Closing drops it": at once. */
-static void test_buffer_closed(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_event *event = NULL;
-    struct actor a = {.tag = "a"};
-    mtaio_emitter *buffered = buffer(em, NULL, 2);
-    listen(buffered, "*", &a);
-    OK(mtaio_event_new("x", "data", note_release, &event));
-    OK(mtaio_emit_async(em, event, MTAIO_ASYNC(.done = note_done)));
-    mtaio_event_unref(event);
-    assert_noted("done:0");
-    OK(mtaio_emitter_close(buffered));
-    assert_noted("free(data)");
-    assert_int_equal(mtaio_emitter_flush(buffered), MTAIO_ECLOSED);
-    mtaio_emitter_unref(buffered);
-    mtaio_emitter_unref(em);
-}
 
 /* What a buffer holds is freed with it, and failures behind it are those of the emission that filled it. */
 static void test_buffer_ends(void **state) {
@@ -341,9 +218,8 @@ static void test_pipe_defers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_buffer),     TEST(test_flush),          TEST(test_flush_async),  TEST(test_gathered),
-        TEST(test_buffer_ends), TEST(test_buffer_threads), TEST(test_pipe),         TEST(test_pipe_lives),
-        TEST(test_pipe_fails), TEST(test_pipe_defers),    TEST(test_buffer_closed), TEST(test_gathered_mapped),
+        TEST(test_buffer), TEST(test_flush),      TEST(test_buffer_ends), TEST(test_buffer_threads),
+        TEST(test_pipe),   TEST(test_pipe_lives), TEST(test_pipe_fails),  TEST(test_pipe_defers),
     };
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);
