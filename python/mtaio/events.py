@@ -315,7 +315,7 @@ class EventEmitter(_core.Emitter):
         return self._derive(_core.map, transform, event_name)
 
     def buffer(self, size, event_name=None):
-        """An emitter that gathers events and passes them on so many at a time, as batches; `flush` passes on what is there."""
+        """An emitter that gathers events and passes them on so many at a time, as batches. See `flush`."""
         return self._derive(_core.buffer, size, event_name)
 
     def flush(self):
