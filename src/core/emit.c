@@ -475,6 +475,9 @@ int mtaio_emit_start(mtaio_emitter *em, const mtaio_emission *a,
     return r;
 }
 
+static void nowait_failure(const mtaio_failure *failure, void *ctx);
+static void unawaited_failure(const mtaio_failure *failure, void *ctx);
+
 /* Without checks of its arguments; the event is owned. */
 int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async) {
     struct thread *t = thread_here();
@@ -487,6 +490,7 @@ int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *
     e->held = mtaio_emitter_ref(em);
     e->tally.failure = async->failure;
     e->tally.ctx = async->ctx;
+    e->tally.is_ours = async->failure == nowait_failure || async->failure == unawaited_failure;
     e->done = async->done;
     if (!(event->kind & EVENT_BATCH)) target = mtaio__target_of(event->name);
     int r = emission_begin(e, t, &target);
@@ -553,8 +557,7 @@ static void unawaited_done(int result, const mtaio_report *report, void *ctx) {
 void *mtaio_event_ctx(const mtaio_event *event) {
     const struct walk *w = event ? load_acquire(&event->walk) : NULL; /* pairs with brief_fill */
     const struct tally *tally = w && !walk_is_brief(w) ? w->tally : NULL;
-    bool ours = tally && (tally->failure == nowait_failure || tally->failure == unawaited_failure);
-    return tally && !ours ? tally->ctx : NULL;
+    return tally && !tally->is_ours ? tally->ctx : NULL;
 }
 
 int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event) {
