@@ -1,6 +1,6 @@
-/* handlers.c - handlers are removed while an emission rests, then added and removed on one thread while another emits, with
- * plain malloc: for sanitizers that look at every access (MemorySanitizer, ThreadSanitizer). Exits with 0 where all is
- * well. */
+/* handlers.c - handlers are removed while an emission rests, then added and removed on one thread while another emits,
+ * with plain malloc: for sanitizers that look at every access (MemorySanitizer, ThreadSanitizer). Exits with 0 where
+ * all is well. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>

@@ -136,7 +136,7 @@ FAULTS = [
     ('what rests is not counted', 'core/reclaim.c',
      [('    count_rests(+1);\n    store_release(&rest->pin.lower', '    store_release(&rest->pin.lower')],
      'msan', [], 'a wrong result while nobody else is there'),
-    ('the clock is not looked at again', 'core/emit.c',
+    ('the clock is not looked at again', 'core/brief.c',
      [('    if (is_late(of, now)) return emit_again(em, pin, n, data, name);\n    if (count == 1',
        '    if (count == 1')],
      'explore-core_handlers', ['emit-add-and-cancel'], 'use after free|check failed'),
