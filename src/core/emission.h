@@ -18,6 +18,7 @@ struct tally {
     unsigned watched; /* of those called, monitors; counted for "error" and batches only */
     int first_error;
     int ended;                   /* before all had run: ECLOSED, ECANCELED */
+    bool is_ours;                /* ctx: not to be shown to handlers */
     struct unhandled *unhandled; /* of a batch with "error"s, its plan's; else NULL */
     void (*failure)(const mtaio_failure *failure, void *ctx);
     void *ctx;

@@ -4,6 +4,8 @@
 
 #include "core/emission.h"
 
+#include <string.h>
+
 /* A user's reference to a registration. It holds the family's memory, not the emitter. */
 struct mtaio_listener {
     ATOMIC(uint32_t) refs;
@@ -80,6 +82,8 @@ void mtaio__derivation_free(struct derivation *d);
 
 /* Can a name that matches the pattern pass at all? */
 bool mtaio__derivation_admits(const struct derivation *d, const char *pattern, bool pattern_is_name);
+
+static inline bool is_error_name(const char *name) { return name[0] == 'e' && strcmp(name, "error") == 0; }
 
 /* What a buffer has gathered, under the family's lock; NULL: em is none. */
 struct event_list *mtaio__gathered(const mtaio_emitter *em);

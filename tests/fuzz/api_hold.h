@@ -62,7 +62,8 @@ static int m_start(int em, const struct m_event *event, bool unheld, bool tells,
 }
 
 static struct m_event m_plain(int name, int data) {
-    return (struct m_event){.items = {.list = {{name, data}}, .count = 1}, .error = is_error(name)};
+    return (struct m_event){.items = {.list = {{.name = name, .data = data}}, .count = 1},
+                            .error = is_error(name)};
 }
 
 static int m_emit(int em, const struct m_event *event, bool unheld, bool tells) {
