@@ -26,21 +26,23 @@ class Listener:
     priority: int
     once: bool
     active: bool = True
+    segments: List[str] = None   # of a pattern with wildcards
+
+    def __post_init__(self):
+        if '*' in self.pattern:
+            self.segments = self.pattern.split('.')
+
+    def matches(self, name):
+        return self.pattern == name or self.segments is not None and (
+            self.pattern == '*' or match_segments(self.segments, name.split('.')))
 
 
-def matches(pattern, name):
-    if pattern == name or pattern == '*':
-        return True
-    if '*' not in pattern:
-        return False
-
-    def match(p, n):
-        if not p:
-            return not n
-        if p[0] == '**':
-            return match(p[1:], n) or bool(n) and match(p, n[1:])
-        return bool(n) and p[0] in ('*', n[0]) and match(p[1:], n[1:])
-    return match(pattern.split('.'), name.split('.'))
+def match_segments(pattern, name):
+    if not pattern:
+        return not name
+    if pattern[0] == '**':
+        return match_segments(pattern[1:], name) or bool(name) and match_segments(pattern, name[1:])
+    return bool(name) and pattern[0] in ('*', name[0]) and match_segments(pattern[1:], name[1:])
 
 
 class Failed(Exception):
@@ -83,7 +85,7 @@ class PlainEmitter:
         return child
 
     def is_listened(self, name):
-        return any(matches(listener.pattern, name) for listener in self.listeners) or \
+        return any(listener.matches(name) for listener in self.listeners) or \
             any(child.is_listened(name) for _, _, child in self.derived)
 
     async def emit(self, name, data, metadata=None):
@@ -92,9 +94,6 @@ class PlainEmitter:
         if batch is not None:
             batch.append(event)
             return
-        await self.deliver(event)
-
-    async def deliver(self, event):
         failures = []
         await self.walk(event, failures)
         if failures:
@@ -129,8 +128,8 @@ class PlainEmitter:
     def shown(self, listener, event):
         """What the listener gets to see of it."""
         if event.recorded is None:
-            return event if matches(listener.pattern, event.name) else None
-        mine = [e for e in event.recorded if matches(listener.pattern, e.name)]
+            return event if listener.matches(event.name) else None
+        mine = [e for e in event.recorded if listener.matches(e.name)]
         if not mine:
             return None
         names = {e.name for e in mine}
@@ -160,7 +159,10 @@ class PlainBatch:
     async def __aexit__(self, *error):
         self.emitter.batch.reset(self.token)
         if self.events:
-            await self.emitter.deliver(Event('*', [e.data for e in self.events], recorded=self.events))
+            failures = []
+            await self.emitter.walk(Event('*', [e.data for e in self.events], recorded=self.events), failures)
+            if failures:
+                raise Failed(failures) from failures[0][1]
 
 
 # --- Channels by hand

@@ -10,6 +10,12 @@ static int store(mtaio_event *event, void *ctx) {
     return 0;
 }
 
+static void stored(int result, const mtaio_report *report, void *ctx) {
+    (void)report;
+    (void)ctx;
+    printf("done, by %d handler\n", result);
+}
+
 int main(void) {
     static char *measured[] = {"one", "two", "three", "four", "five", "six", "seven"};
     mtaio_emitter *emitter, *buffered;
@@ -22,6 +28,8 @@ int main(void) {
         check(mtaio_emit(emitter, "measured", measured[i]));
     puts("the rest:");
     check(mtaio_emitter_flush(buffered));
+    check(mtaio_emit(emitter, "measured", "eight"));
+    check(mtaio_emitter_flush_async(buffered, MTAIO_ASYNC(.done = stored))); /* where a handler may take its time */
 
     mtaio_emitter_unref(buffered);
     mtaio_emitter_unref(emitter);

@@ -247,6 +247,16 @@ MTAIO_API int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mt
 MTAIO_API int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret);
 MTAIO_API int mtaio_emitter_flush(mtaio_emitter *buffered);
 
+/* Does not wait, as mtaio_emit_async. Where nothing is there, done is called at once, with an empty report. ENOMEM,
+ * EDEPTH: everything is still there. */
+MTAIO_API int mtaio_emitter_flush_async(mtaio_emitter *buffered, const mtaio_async *async);
+
+/* Shows each event that the buffer keeps and nobody else refers to, and whose data has a release; with one that a map
+ * made, the one it was made from. Made for the garbage collectors of other languages: it takes no memory, and visit is
+ * called under a lock, so it must call nothing but mtaio_event_data. EINVAL: no buffer. */
+MTAIO_API int mtaio_emitter_each_gathered(const mtaio_emitter *buffered,
+                                          void (*visit)(const mtaio_event *event, void *ctx), void *ctx);
+
 /* Emits every event of the pattern (NULL: all) on target too, as part of the emission, until the listener is
  * cancelled (ret may be NULL). The pipe keeps target alive; one that is closed is passed over. What rests behind
  * a pipe is ended by closing target, not em. In a ring of pipes the one too deep fails, with EDEPTH.

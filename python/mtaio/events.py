@@ -86,6 +86,11 @@ _core.set_event_class({
     '__signature__': _EventSignature(inspect.signature(_Event))})
 
 
+def _check_priority(priority):
+    if not isinstance(priority, EventPriority):
+        raise TypeError(f'priority must be an EventPriority, not {type(priority).__name__}')
+
+
 class EventEmitter(_core.Emitter):
     """Calls the handlers of events.
 
@@ -156,6 +161,9 @@ class EventEmitter(_core.Emitter):
     def _register(self, event_name, priority, handler, weak, loop, flags):
         if not isinstance(priority, EventPriority) and callable(priority):   # on(name, handler, priority)
             priority, handler = EventPriority.NORMAL if handler is None else handler, priority
+        if not isinstance(event_name, str):
+            raise TypeError(f'a name must be a str, not {type(event_name).__name__}')
+        _check_priority(priority)   # now: a decorator may never be applied
         register = functools.partial(self._decorate, event_name, priority, weak, loop, flags)
         return register if handler is None else register(handler)
 
@@ -164,8 +172,7 @@ class EventEmitter(_core.Emitter):
         return handler
 
     def _add(self, event_name, handler, priority, weak, loop, flags, by_handle):
-        if not isinstance(priority, EventPriority):
-            raise TypeError(f'priority must be an EventPriority, not {type(priority).__name__}')
+        _check_priority(priority)
         if not callable(handler):
             raise TypeError(f'a handler must be callable, not {type(handler).__name__}')
         function = weakly = Weak(handler) if weak else None
@@ -173,8 +180,8 @@ class EventEmitter(_core.Emitter):
             function = OnLoop(weakly or handler, loop)
         if function is None:
             listener = self._listen(event_name, handler, priority._value_, flags, by_handle)
-        else:
-            listener = self._listen(event_name, function, priority._value_, flags | WRAPPED, by_handle)
+        else:   # what is held weakly may go at any time, in any number
+            listener = self._listen(event_name, function, priority._value_, flags | WRAPPED, by_handle or weak)
         if weakly is not None:
             weakly.listener = listener
         return listener
@@ -308,8 +315,17 @@ class EventEmitter(_core.Emitter):
         return self._derive(_core.map, transform, event_name)
 
     def buffer(self, size, event_name=None):
-        """An emitter that gathers events and passes them on so many at a time, as batches."""
+        """An emitter that gathers events and passes them on so many at a time, as batches. See `flush`."""
         return self._derive(_core.buffer, size, event_name)
+
+    def flush(self):
+        """Pass on what a buffer has gathered, as one batch. To be awaited.
+
+        Raises:
+            EventError: this emitter is no buffer
+            EventHandlerError, EventEmitError: as of emit
+        """
+        return _core.flush(self)
 
     def pipe(self, other, event_name=None):
         """Emit the events of a name or pattern, or all, on another emitter too. Returns what ends that by cancel."""

@@ -3,18 +3,23 @@
 #include "coroutine.h"
 
 #define SPARES_MAX 32
-static core_emission *spares[SPARES_MAX];
+static core_emission *spares[SPARES_MAX]; /* over, empty, and tracked by the garbage collector all the time */
 static unsigned spare_count;
 
 /* --- Making ------------------------------------------------------------------------------------ */
 
 static core_emission *emission_alloc(void) {
-    if (likely(spare_count > 0)) {
+    while (likely(spare_count > 0)) {
         core_emission *spare = spares[--spare_count];
-        return (core_emission *)PyObject_Init((PyObject *)spare, &core_emission_type);
+        if (likely(Py_REFCNT(spare) == 1))
+            return (core_emission *)PyObject_Init((PyObject *)spare, &core_emission_type);
+        Py_DECREF(spare); /* somebody has got hold of it, by gc.get_objects() */
     }
     core_emission *e = PyObject_GC_New(core_emission, &core_emission_type);
-    if (e) memset((char *)e + sizeof(PyObject), 0, sizeof *e - sizeof(PyObject));
+    if (!e) return NULL;
+    memset((char *)e + sizeof(PyObject), 0, sizeof *e - sizeof(PyObject));
+    e->state = EMISSION_OVER;
+    PyObject_GC_Track(e);
     return e;
 }
 
@@ -22,38 +27,43 @@ PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, Py
     core_emission *e = emission_alloc();
     if (unlikely(!e)) return NULL;
     e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
-    e->name = Py_XNewRef(name);
-    e->data = Py_XNewRef(data);
-    e->metadata = Py_XNewRef(metadata);
+    e->name = Py_NewRef(name);
+    e->data = Py_NewRef(data);
+    if (metadata) e->metadata = Py_NewRef(metadata);
     e->state = EMISSION_NEW;
     e->over = false;
-    PyObject_GC_Track(e);
     return (PyObject *)e;
 }
 
-PyObject *core_emission_of_batch(core_batch *batch) {
-    PyObject *e = core_emission_new(batch->emitter, NULL, NULL, NULL);
-    if (e) ((core_emission *)e)->batch = (core_batch *)Py_NewRef((PyObject *)batch);
-    return e;
+PyObject *core_emission_of_batch(core_emitter *em, core_batch *batch) {
+    core_emission *e = emission_alloc();
+    if (!e) return NULL;
+    e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
+    e->batch = (core_batch *)Py_XNewRef((PyObject *)batch);
+    e->state = EMISSION_NEW;
+    e->over = false;
+    return (PyObject *)e;
 }
 
 /* --- The protocol of coroutines ---------------------------------------------------------------- */
 
 static PySendResult refuse(const core_emission *e) {
-    if (e->state == EMISSION_RUNNING)
-        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
-    else
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-    return PYGEN_ERROR;
+    return core_coroutine_refuse(e->state == EMISSION_RUNNING);
+}
+
+/* Known to call nobody, as names are that nobody listens to. */
+static inline bool is_idle(const core_emission *e) {
+    const core_emitter *em = e->emitter;
+    const struct name_entry *entry = e->name ? core_name_find(em, e->name) : NULL;
+    return entry && core_name_is_idle(em, entry) && !core.open_batches && !em->unusual;
 }
 
 static PySendResult emission_send(PyObject *self, PyObject *arg, PyObject **ret) {
     core_emission *e = (core_emission *)self;
     *ret = NULL;
     if (likely(e->state == EMISSION_NEW)) {
-        if (likely(arg == Py_None)) return core_emission_begin(e, ret);
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
+        if (unlikely(arg != Py_None)) return core_coroutine_refuse_value();
+        return is_idle(e) ? core_emission_pass(e, ret) : core_emission_begin(e, ret);
     }
     return e->state == EMISSION_RESTING ? core_emission_resume(e, arg, ret) : refuse(e);
 }
@@ -70,7 +80,7 @@ static PyObject *emission_await(PyObject *self) {
     const core_emission *e = (const core_emission *)self;
     if (likely(e->state == EMISSION_NEW)) return Py_NewRef(self);
     if (e->state == EMISSION_OVER)
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        core_coroutine_refuse(false);
     else
         PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
     return NULL;
@@ -124,14 +134,16 @@ static PyObject *close_method(PyObject *self, PyObject *unused) {
 /* --- The end ----------------------------------------------------------------------------------- */
 
 static void warn_never_awaited(core_emission *e) {
-    core_coroutine_warn(
-        (PyObject *)e,
+    PyObject *text =
         e->name ? PyUnicode_FromFormat("coroutine 'EventEmitter.emit' of event %R was never awaited", e->name)
-                : PyUnicode_FromString("coroutine that ends a batch was never awaited"));
+        : e->batch ? PyUnicode_FromString("coroutine that ends a batch was never awaited")
+                   : PyUnicode_FromString("coroutine 'EventEmitter.flush' was never awaited");
+    core_coroutine_warn((PyObject *)e, text);
 }
 
 static void emission_finalize(PyObject *self) {
     core_emission *e = (core_emission *)self;
+    e->finalized = true;
     if (e->state == EMISSION_OVER) return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -161,24 +173,29 @@ static int emission_traverse(PyObject *self, visitproc visit, void *arg) {
 /* After finalizing, so the library does not know it any more. */
 static int emission_clear(PyObject *self) {
     core_emission *e = (core_emission *)self;
-    core_emission_drop(e);
+    if (unlikely(e->data || e->event || e->errors || e->raised)) core_emission_drop(e);
     Py_CLEAR(e->emitter);
     Py_CLEAR(e->name);
     if (unlikely(e->batch != NULL)) Py_CLEAR(e->batch);
     return 0;
 }
 
+/* One that was finalized would not be again, and what is weakly referred to has to be new. */
 static void emission_dealloc(PyObject *self) {
     core_emission *e = (core_emission *)self;
     if (unlikely(e->state != EMISSION_OVER) && PyObject_CallFinalizerFromDealloc(self) < 0) return;
-    PyObject_GC_UnTrack(self);
+    bool spare = likely(!e->finalized) && likely(!e->weakrefs);
+    if (unlikely(!spare)) PyObject_GC_UnTrack(self);
     if (unlikely(e->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
+    Py_SET_REFCNT(self, 1); /* the collector may see it while it is emptied, which may run anything */
     emission_clear(self);
-    if (likely(spare_count < SPARES_MAX) &&
-        likely(!PyObject_GC_IsFinalized(self))) /* that happens once only */
+    if (likely(spare) && likely(spare_count < SPARES_MAX)) {
         spares[spare_count++] = e;
-    else
-        PyObject_GC_Del(self);
+        return;
+    }
+    if (spare) PyObject_GC_UnTrack(self);
+    Py_SET_REFCNT(self, 0);
+    PyObject_GC_Del(self);
 }
 
 /* --- The type ---------------------------------------------------------------------------------- */
@@ -186,8 +203,7 @@ static void emission_dealloc(PyObject *self) {
 static PyObject *emission_repr(PyObject *self) {
     static const char *const states[] = {"not begun", "running", "suspended", "over"};
     const core_emission *e = (const core_emission *)self;
-    if (!e->name)
-        return PyUnicode_FromFormat("<emission that ends a batch, %s, at %p>", states[e->state], self);
+    if (!e->name) return PyUnicode_FromFormat("<emission of a batch, %s, at %p>", states[e->state], self);
     return PyUnicode_FromFormat("<emission EventEmitter.emit of %R, %s, at %p>", e->name, states[e->state],
                                 self);
 }

@@ -48,8 +48,7 @@ static int check_name(core_emitter *em, PyObject *name) {
 int core_batch_record(core_batch *batch, core_event *ev) {
     if (check_name(batch->emitter, ev->name) < 0 || reserve(batch) < 0) return -1;
     ev->order = batch->count;
-    batch->events[batch->count++] = (core_event *)Py_NewRef((PyObject *)ev);
-    core_event_track(ev);
+    batch->events[batch->count++] = ev; /* tracked once somebody keeps it, or its delivery rests */
     return 0;
 }
 
@@ -88,7 +87,24 @@ static PyObject *list_of(PyObject *index, PyObject *name) {
     return list;
 }
 
+static bool is_of_one_name(const core_batch *batch) {
+    size_t i = 1;
+    while (i < batch->count && batch->events[i]->name == batch->events[0]->name) i++;
+    return i == batch->count;
+}
+
+static int give_together(core_batch *batch, mtaio_batch *inner) {
+    PyObject *name = Py_NewRef(batch->events[0]->name), *list = PyList_New((Py_ssize_t)batch->count);
+    for (size_t i = 0; list && i < batch->count; i++)
+        PyList_SET_ITEM(list, (Py_ssize_t)i, Py_NewRef((PyObject *)batch->events[i]));
+    int r = list ? give(inner, name, list) : -1;
+    Py_XDECREF(list);
+    Py_DECREF(name);
+    return r;
+}
+
 static int give_by_name(core_batch *batch, mtaio_batch *inner) {
+    if (is_of_one_name(batch)) return give_together(batch, inner);
     PyObject *index = PyDict_New(), *list = NULL, *name = NULL;
     int r = index ? 0 : -1;
     for (size_t i = 0; i < batch->count && r == 0; i++) {
@@ -225,17 +241,26 @@ static PyObject *batch_end(PyObject *self, PyObject *unused) {
     if (PyContextVar_Get(variable, NULL, &innermost) < 0) return NULL;
     int r = innermost == self ? set_current(batch->outer) : 0;
     Py_XDECREF(innermost);
-    return r < 0 ? NULL : core_emission_of_batch(batch);
+    return r < 0 ? NULL : core_emission_of_batch(batch->emitter, batch);
 }
 
 /* --- The type ---------------------------------------------------------------------------------- */
 
 static int batch_traverse(PyObject *self, visitproc visit, void *arg) {
     core_batch *batch = (core_batch *)self;
-    for (size_t i = 0; i < batch->count; i++) Py_VISIT(batch->events[i]);
+    for (size_t i = 0; i < batch->count; i++) {
+        core_event *ev = batch->events[i];
+        int r = !ev->tracked && Py_REFCNT(ev) == 1 ? core_event_visit(ev, visit, arg)
+                                                   : visit((PyObject *)ev, arg);
+        if (r != 0) return r;
+    }
     Py_VISIT(batch->emitter);
     Py_VISIT(batch->outer);
     return 0;
+}
+
+void core_batch_track(core_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++) core_event_track(batch->events[i]);
 }
 
 void core_batch_clear(core_batch *batch) {

@@ -15,7 +15,7 @@ typedef struct core_batch {
 /* The batch that the running task emits into; borrowed, or NULL: none, or with an exception. */
 core_batch *core_batch_current(const core_emitter *em);
 
-/* Records the event: 0, or -1 with an exception. */
+/* Records the event, which is taken over: 0; or -1 with an exception, and it is not. */
 int core_batch_record(core_batch *batch, core_event *ev);
 
 /* The library's batch, with all that was recorded, to be ended. NULL with an exception. */
@@ -29,10 +29,10 @@ core_event *core_batch_whole(const core_batch *batch);
 /* The first "error" event in it, borrowed; NULL: there is none. */
 const core_event *core_batch_error(const core_batch *batch);
 
+/* From now on the garbage collector has to know what was recorded. */
+void core_batch_track(core_batch *batch);
+
 /* Drops what was recorded. */
 void core_batch_clear(core_batch *batch);
-
-/* The awaitable that delivers it. */
-PyObject *core_emission_of_batch(core_batch *batch);
 
 #endif

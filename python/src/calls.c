@@ -181,6 +181,7 @@ int core_handler_end(core_emission *e, core_listener *l, core_event *shown, mtai
     if (r == 0 && !exception) return 0;
     if (!exception) exception = core_take_error();
     PyErr_Clear();
+    if (!e->event && !e->batch) e->event = (core_event *)Py_NewRef((PyObject *)shown); /* of a buffer */
     PyObject *function = core_listener_function(l);
     r = fail(e, event, function, exception);
     Py_XDECREF(function);
@@ -242,7 +243,8 @@ static __attribute__((noinline)) int call_batch(core_emission *e, mtaio_event *e
 static int handler_call(mtaio_event *event, void *ctx) {
     core_event *shown = mtaio_event_data(event); /* none in a batch */
     if (unlikely(!shown)) return call_batch(mtaio_event_ctx(event), event, ctx);
-    return call_shown(mtaio_event_ctx(event), event, ctx, shown);
+    core_emission *e = likely(shown->emission != NULL) ? shown->emission : mtaio_event_ctx(event);
+    return call_shown(e, event, ctx, shown);
 }
 
 /* What a monitor does to propagate is undone: now, or where it is suspended, at its end. */
@@ -313,8 +315,9 @@ int core_map_call(const mtaio_event *event, mtaio_event *mapped, void *function)
                      Py_TYPE(result)->tp_name);
         Py_CLEAR(result);
     }
-    if (result == (PyObject *)shown)
-        Py_SETREF(result, (PyObject *)core_event_copy(shown)); /* stopping it stays there */
+    /* One that an emission shows, as a rule this one: a copy, for stopping it stays there. */
+    if (result && (result == (PyObject *)shown || ((core_event *)result)->is_shown))
+        Py_SETREF(result, (PyObject *)core_event_copy((core_event *)result));
     int r = result ? set_mapped(mapped, shown, (core_event *)result) : -1;
     Py_XDECREF(result);
     return r < 0 ? fail_later(function) : 0;

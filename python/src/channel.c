@@ -349,13 +349,19 @@ static int find_names(void) {
     } wanted[] = {{"mtaio.exceptions", "ChannelTimeoutError", &core_names.TimeoutError},
                   {"mtaio.exceptions", "ChannelEmptyError", &core_names.EmptyError},
                   {"asyncio.events", "get_running_loop", &core_names.get_running_loop},
+                  {"asyncio.base_events", "BaseEventLoop", &core_names.BaseEventLoop},
+                  {"asyncio.futures", "Future", &core_names.Future},
+                  {"asyncio.exceptions", "InvalidStateError", &core_names.InvalidStateError},
+#if PY_VERSION_HEX < 0x030C0000
+                  {"asyncio.tasks", "_current_tasks", &core_names.current_tasks},
+#endif
                   {NULL, "create_future", &core_names.create_future},
                   {NULL, "call_later", &core_names.call_later},
                   {NULL, "call_soon_threadsafe", &core_names.call_soon_threadsafe},
                   {NULL, "cancel", &core_names.cancel},
-                  {NULL, "done", &core_names.done},
                   {NULL, "set_result", &core_names.set_result},
-                  {NULL, "_asyncio_future_blocking", &core_names.blocking}};
+                  {NULL, "_asyncio_future_blocking", &core_names.blocking},
+                  {NULL, "_thread_id", &core_names.thread_id}};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         PyObject *module = wanted[i].module ? PyImport_ImportModule(wanted[i].module) : NULL, *found = NULL;
         if (module)
@@ -366,7 +372,8 @@ static int find_names(void) {
         if (!found) return -1;
         Py_XSETREF(*wanted[i].to, found);
     }
-    return 0;
+    Py_XSETREF(core_names.loop_keyword, Py_BuildValue("(s)", "loop"));
+    return core_names.loop_keyword ? 0 : -1;
 }
 
 /* A type whose methods stand in two files. */

@@ -45,8 +45,14 @@ static inline void link_remove(struct link *l) {
 extern struct core_names {
     PyObject *TimeoutError, *EmptyError; /* of mtaio.exceptions */
     PyObject *get_running_loop;          /* asyncio's, which raises where no loop runs */
+    PyObject *BaseEventLoop, *Future, *InvalidStateError; /* asyncio's */
+    PyObject *loop_keyword;                               /* ("loop",) */
+#if PY_VERSION_HEX < 0x030C0000
+    PyObject *current_tasks; /* asyncio's, loop -> task */
+#endif
     /* Names of methods and attributes. */
-    PyObject *create_future, *call_later, *call_soon_threadsafe, *cancel, *done, *set_result, *blocking;
+    PyObject *create_future, *call_later, *call_soon_threadsafe, *cancel, *set_result, *blocking,
+        *thread_id;
 } core_names;
 
 /* --- message.c -------------------------------------------------------------------------------- */

@@ -1,6 +1,19 @@
 /* coroutine.c - what coroutines made in C have in common. */
 #include "coroutine.h"
 
+PySendResult core_coroutine_refuse(bool is_running) {
+    if (is_running)
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    else
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    return PYGEN_ERROR;
+}
+
+PySendResult core_coroutine_refuse_value(void) {
+    PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
+    return PYGEN_ERROR;
+}
+
 PyObject *core_coroutine_sent(PySendResult result, PyObject *value) {
     if (result != PYGEN_RETURN) return value;
     PyObject *stop =

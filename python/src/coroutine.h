@@ -4,6 +4,12 @@
 
 #include "core.h"
 
+/* Why it cannot be sent to, or thrown into: it is running, or over. Returns PYGEN_ERROR. */
+PySendResult core_coroutine_refuse(bool is_running);
+
+/* It has not begun, so it cannot be sent anything but None. Returns PYGEN_ERROR. */
+PySendResult core_coroutine_refuse_value(void);
+
 /* What send(), and __next__, return for what am_send gave: takes over value. */
 PyObject *core_coroutine_sent(PySendResult result, PyObject *value);
 

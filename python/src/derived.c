@@ -128,10 +128,22 @@ static PyObject *buffer(PyObject *module, PyObject *args) {
     if (!parse(args, &em, &source, &size, &pattern)) return NULL;
     size_t n = PyLong_AsSize_t(size);
     if (n == (size_t)-1 && PyErr_Occurred()) return NULL;
+    if (n == 0) return PyErr_Format(PyExc_ValueError, "a buffer gathers one event or more");
     mtaio_emitter *inner = NULL;
     int r = mtaio_emitter_buffer(source->inner, pattern, n, &inner);
-    if (r == 0) will_keep(source);
+    if (r == 0) {
+        em->is_buffer = true;
+        will_keep(source);
+    }
     return derived(em, source, r, inner);
+}
+
+/* flush(emitter): the awaitable that passes on what it has gathered. */
+static PyObject *flush(PyObject *module, PyObject *emitter) {
+    (void)module;
+    if (PyObject_TypeCheck(emitter, &core_emitter_type) && ((core_emitter *)emitter)->is_buffer)
+        return core_emission_of_batch((core_emitter *)emitter, NULL);
+    return PyErr_Format(core.EventError, "%R is no buffer, and has nothing to flush", emitter);
 }
 
 /* pipe(source, target, pattern): a Listener. */
@@ -141,16 +153,15 @@ static PyObject *pipe_to(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!O!O", &core_emitter_type, &source, &core_emitter_type, &target, &name))
         return NULL;
     if (!core_emitter_of(source) || !core_emitter_of(target)) return NULL;
+    if (source == target) return PyErr_Format(PyExc_ValueError, "an emitter cannot be piped to itself");
     will_keep((core_emitter *)source); /* behind the target there may be a buffer */
     return (PyObject *)core_listener_pipe((core_emitter *)source, name, (core_emitter *)target);
 }
 
 static PyMethodDef functions[] = {
-    {"filter", filter, METH_VARARGS, NULL},
-    {"map", map, METH_VARARGS, NULL},
-    {"buffer", buffer, METH_VARARGS, NULL},
-    {"pipe", pipe_to, METH_VARARGS, NULL},
-    {NULL, NULL, 0, NULL},
+    {"filter", filter, METH_VARARGS, NULL}, {"map", map, METH_VARARGS, NULL},
+    {"buffer", buffer, METH_VARARGS, NULL}, {"flush", flush, METH_O, NULL},
+    {"pipe", pipe_to, METH_VARARGS, NULL},  {NULL, NULL, 0, NULL},
 };
 
 int core_add_derived(PyObject *module) { return PyModule_AddFunctions(module, functions); }

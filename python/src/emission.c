@@ -10,7 +10,11 @@
 void core_emission_drop(core_emission *e) {
     core_event *event = e->event;
     e->event = NULL;
-    if (likely(event != NULL)) core_event_drop(event);
+    if (likely(event != NULL)) {
+        event->emission = NULL;
+        event->is_shown = false;
+        core_event_drop(event);
+    }
     Py_CLEAR(e->data);
     Py_CLEAR(e->metadata);
     if (unlikely(e->batch != NULL)) core_batch_clear(e->batch);
@@ -141,6 +145,7 @@ static PySendResult go_on(core_emission *e, PyObject **ret) {
     e->yielded = NULL;
     e->state = EMISSION_RESTING;
     if (e->event) core_event_track(e->event);
+    if (unlikely(e->batch != NULL)) core_batch_track(e->batch);
     return PYGEN_NEXT;
 }
 
@@ -175,6 +180,7 @@ static int start_owned(core_emission *e, const char *utf8) {
     mtaio_event *owned;
     int r = mtaio_event_new(utf8, Py_NewRef((PyObject *)e->event), core_release_later, &owned);
     if (r < 0) return r;
+    e->event->emission = NULL; /* another emission may show it later, at the same time even */
     core_event_track(e->event);
     r = mtaio_emit_start(e->emitter->inner, MTAIO_EMISSION(.event = owned, .failure = core_failure, .ctx = e),
                          core_done);
@@ -196,7 +202,18 @@ static int start_by_name(core_emission *e) {
     return r;
 }
 
+static int start_flush(core_emission *e) {
+    if (!core_emitter_of((PyObject *)e->emitter)) {
+        e->raised = core_take_error();
+        return MTAIO_EINVAL;
+    }
+    int r = mtaio_emitter_flush_async(e->emitter->inner,
+                                      MTAIO_ASYNC(.done = core_done, .failure = core_failure, .ctx = e));
+    return r < 0 ? r : MTAIO_EINPROGRESS; /* or over already, as done has told */
+}
+
 static int start_batch(core_emission *e) {
+    if (!e->batch) return start_flush(e);
     if (e->batch->count == 0) return 0; /* nothing, which a closed emitter can deliver too */
     mtaio_batch *inner = core_batch_given(e->batch);
     if (!inner) {
@@ -212,7 +229,7 @@ static int start_batch(core_emission *e) {
 static PySendResult start(core_emission *e, const struct name_entry *known, PyObject **ret) {
     e->driving = true;
     e->emitter->active++;
-    int r = e->batch ? start_batch(e)
+    int r = !e->name ? start_batch(e)
             : known  ? mtaio_emit_start(e->emitter->inner,
                                         MTAIO_EMISSION(.resolved = known->resolved, .data = e->event,
                                                        .failure = core_failure, .ctx = e),
@@ -232,45 +249,53 @@ static PySendResult not_begun(core_emission *e, bool failed, PyObject **ret) {
     return failed ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* Whether the event is held back, or recorded in a batch: 1; or -1 with an exception. */
-static int divert(core_emission *e) {
+/* Whether the event is held back: 1; or -1 with an exception. */
+static int hold_back(core_emission *e) {
     core_emitter *em = e->emitter;
     if (!core_emitter_of((PyObject *)em)) return -1;
     if (em->unusual & EMITTER_CLOSED) {
         core_raise(core.EventEmitError, MTAIO_ECLOSED, "cannot emit %R", e->name);
         return -1;
     }
-    if (em->unusual & EMITTER_HOLDS) {
-        PyObject *hold = Py_NewRef(em->hold);
-        PyObject *answer = PyObject_CallOneArg(hold, (PyObject *)e->event);
-        int held = answer ? PyObject_IsTrue(answer) : -1;
-        Py_XDECREF(answer);
-        Py_DECREF(hold);
-        if (held != 0) return held;
-    }
-    core_batch *batch = core.open_batches ? core_batch_current(em) : NULL;
-    if (batch) return core_batch_record(batch, e->event) < 0 ? -1 : 1;
-    return PyErr_Occurred() ? -1 : 0;
+    if (!(em->unusual & EMITTER_HOLDS)) return 0;
+    PyObject *hold = Py_NewRef(em->hold);
+    PyObject *answer = PyObject_CallOneArg(hold, (PyObject *)e->event);
+    int held = answer ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    Py_DECREF(hold);
+    return held;
+}
+
+/* Whether it is recorded in a batch, which takes it over: 1; or -1 with an exception. */
+static int record(core_emission *e) {
+    core_batch *batch = core_batch_current(e->emitter);
+    if (!batch) return PyErr_Occurred() ? -1 : 0;
+    if (core_batch_record(batch, e->event) < 0) return -1;
+    e->event->emission = NULL;
+    e->event->is_shown = false;
+    e->event = NULL;
+    return 1;
 }
 
 PySendResult core_emission_begin(core_emission *e, PyObject **ret) {
     core_emitter *em = e->emitter;
+    int diverted = 0;
     e->state = EMISSION_RUNNING;
-    if (e->batch) return start(e, NULL, ret);
-    struct name_entry *known = core_name_find(em, e->name);
-    bool unusual = core.open_batches || em->unusual;
-    if (likely(known != NULL) && likely(!unusual)) {
-        if (core_name_is_idle(em, known)) return not_begun(e, false, ret);
-        known->used = true;
-        if (!known->resolved) known = NULL;
-    } else {
-        known = NULL;
-    }
+    if (unlikely(!e->name)) return start(e, NULL, ret);
     e->event = core_event_new(e->name, e->data, e->metadata);
     if (unlikely(!e->event)) return not_begun(e, true, ret);
-    if (unlikely(unusual)) {
-        int diverted = divert(e);
-        if (diverted != 0) return not_begun(e, diverted < 0, ret);
+    e->event->emission = e;
+    e->event->is_shown = true;
+    if (unlikely(em->unusual)) diverted = hold_back(e);
+    if (unlikely(core.open_batches) && diverted == 0) {
+        diverted = record(e);
+        if (likely(diverted > 0)) return core_emission_pass(e, ret);
+    }
+    if (unlikely(diverted != 0)) return not_begun(e, diverted < 0, ret);
+    struct name_entry *known = likely(!em->unusual) ? core_name_find(em, e->name) : NULL;
+    if (likely(known != NULL)) {
+        known->used = true;
+        if (unlikely(!known->resolved)) known = NULL;
     }
     return start(e, known, ret);
 }

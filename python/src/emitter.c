@@ -66,8 +66,22 @@ static void emitter_finalize(PyObject *self) {
     PyErr_Restore(type, value, traceback);
 }
 
+struct visitor {
+    visitproc visit;
+    void *arg;
+    int result;
+};
+
+static void visit_gathered(const mtaio_event *event, void *visitor) {
+    struct visitor *v = visitor;
+    if (v->result == 0) v->result = v->visit(mtaio_event_data(event), v->arg);
+}
+
 static int emitter_traverse(PyObject *self, visitproc visit, void *arg) {
     core_emitter *em = (core_emitter *)self;
+    struct visitor visitor = {.visit = visit, .arg = arg};
+    if (unlikely(em->is_buffer)) mtaio_emitter_each_gathered(em->inner, visit_gathered, &visitor);
+    if (visitor.result != 0) return visitor.result;
     for (core_listener *l = em->listeners; l; l = l->next) Py_VISIT(l);
     for (core_emitter *derived = em->first_derived; derived; derived = derived->next_derived)
         if (derived->kept) Py_VISIT(derived);
@@ -243,6 +257,32 @@ static PyObject *select_handler(PyObject *list, PyObject *handler) {
     return selected;
 }
 
+/* Can the two be equal, although they are not the same? */
+static bool may_equal(const PyObject *a, const PyObject *b) {
+    return Py_TYPE(a)->tp_richcompare != PyBaseObject_Type.tp_richcompare ||
+           Py_TYPE(b)->tp_richcompare != PyBaseObject_Type.tp_richcompare;
+}
+
+static bool may_be_of(const core_listener *l, const PyObject *handler) {
+    return l->flags & LISTENER_WRAPPED || l->handler == handler || may_equal(l->handler, handler);
+}
+
+/* The listeners of a pattern that may have the handler, the newest last. Where most of the emitter's listen
+ * to it, our own list is the shortest way to them. */
+static PyObject *candidates(core_emitter *em, PyObject *name, const char *pattern, PyObject *handler) {
+    if (em->population / 4 > mtaio_emitter_count(em->inner, pattern)) return listeners_of(em, pattern);
+    PyObject *list = PyList_New(0);
+    int r = list ? 0 : -1;
+    for (core_listener *l = em->listeners; l && r == 0; l = l->next) { /* no Python code runs in this */
+        if (l->flags & LISTENER_PIPE || !may_be_of(l, handler)) continue;
+        if (l->name == name || strcmp(PyUnicode_AsUTF8(l->name), pattern) == 0)
+            r = PyList_Append(list, (PyObject *)l);
+    }
+    if (r == 0) r = PyList_Reverse(list);
+    if (r < 0) Py_CLEAR(list);
+    return list;
+}
+
 /* Adds the pipes of a pattern (NULL: all), which the library's lists do not tell. */
 static int add_pipes(core_emitter *em, const char *pattern, PyObject *list) {
     if (!(em->unusual & EMITTER_KEEPS)) return 0;
@@ -282,8 +322,9 @@ static PyObject *emitter_remove(PyObject *self, PyObject *args) {
     PyObject *name, *handler;
     const char *pattern;
     if (!em || !PyArg_ParseTuple(args, "UO", &name, &handler) || !pattern_of(name, &pattern)) return NULL;
-    PyObject *all = listeners_of(em, pattern), *list = all ? select_handler(all, handler) : NULL;
-    Py_XDECREF(all);
+    PyObject *some = candidates(em, name, pattern, handler);
+    PyObject *list = some ? select_handler(some, handler) : NULL;
+    Py_XDECREF(some);
     return list ? remove_list(em, pattern, list, is_whole(em, pattern, list)) : NULL;
 }
 
@@ -325,9 +366,11 @@ static PyObject *emitter_set_hold(PyObject *self, PyObject *hold) {
 
 /* set_limit(int): how many listeners a name may have before _passed_limit(name, count) is called. */
 static PyObject *emitter_set_limit(PyObject *self, PyObject *limit) {
-    size_t value = PyLong_AsSize_t(limit);
-    if (value == (size_t)-1 && PyErr_Occurred()) return NULL;
-    ((core_emitter *)self)->limit = value;
+    Py_ssize_t value = PyLong_AsSsize_t(limit);
+    if (value < 0 && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "max_listeners must not be negative");
+    if (value < 0) return NULL;
+    ((core_emitter *)self)->limit = (size_t)value;
     Py_RETURN_NONE;
 }
 

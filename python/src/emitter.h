@@ -18,7 +18,8 @@ enum {
     LISTENER_MONITOR = 2,
     LISTENER_WRAPPED = 4, /* handler.__wrapped__ is what the user gave, or None where that is gone */
     LISTENER_TOLD = 8,    /* handler.removed() is called when somebody else has removed it */
-    LISTENER_PIPE = 16    /* handler is the target, an emitter */
+    LISTENER_PIPE = 16,   /* handler is the target, an emitter */
+    LISTENER_HELD = 32    /* by the library's handle too; else it is found by pattern, call and context */
 };
 
 typedef struct core_listener {
@@ -26,7 +27,6 @@ typedef struct core_listener {
     PyObject *name;                    /* the pattern */
     core_emitter *emitter;             /* borrowed; NULL: not registered any more */
     struct core_listener *next, *prev; /* of the emitter */
-    mtaio_listener *inner;             /* NULL: to be found by pattern, call and context */
     unsigned flags;
 } core_listener;
 extern PyTypeObject core_listener_type;
@@ -54,9 +54,10 @@ struct core_emitter {
     size_t population;  /* listeners, and derived emitters that are kept */
     bool kept;          /* by its source, which has a reference to it */
     bool holds_source;  /* it is derived too */
-    size_t limit;       /* of listeners to a name, 0: none */
-    PyObject *hold;     /* where EMITTER_HOLDS: hold(event) tells whether it is held back */
-    PyObject *hooks;    /* a list of (kind, function), or NULL */
+    bool is_buffer;
+    size_t limit;    /* of listeners to a name, 0: none */
+    PyObject *hold;  /* where EMITTER_HOLDS: hold(event) tells whether it is held back */
+    PyObject *hooks; /* a list of (kind, function), or NULL */
     mtaio_listener *hook;
     PyObject *weakrefs;
 };
@@ -69,7 +70,7 @@ typedef struct core_emission {
     PyObject *name;            /* the library borrows its UTF-8 */
     PyObject *data, *metadata; /* until it begins; metadata may be NULL */
     core_event *event;         /* from then on */
-    struct core_batch *batch;  /* what it delivers, instead of name and data; else NULL */
+    struct core_batch *batch;  /* what it delivers, instead of name and data; else NULL: what a buffer has */
     PyObject *coroutine;       /* of the handler that is suspended or being resumed */
     PyObject *yielded;         /* what it has just yielded, to be handed on */
     core_listener *listener;   /* whose coroutine that is */
@@ -86,6 +87,7 @@ typedef struct core_emission {
     bool driving;  /* the library is at work for us, inside our send */
     bool over;     /* it has told the result */
     bool orphaned; /* it has a reference, until it does */
+    bool finalized;
 } core_emission;
 extern PyTypeObject core_emission_type;
 
@@ -178,6 +180,7 @@ PyObject *core_wait_new(PyObject *emitter, PyObject *name, PyObject *check);
 /* --- emission.c, awaitable.c ------------------------------------------------------------------- */
 
 PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, PyObject *metadata);
+PyObject *core_emission_of_batch(core_emitter *em, struct core_batch *batch);
 
 /* The first send, and one that goes to a suspended handler. */
 PySendResult core_emission_begin(core_emission *e, PyObject **ret);
@@ -193,5 +196,14 @@ int core_emission_end(core_emission *e);
 
 /* Gives back what is not needed any more once it is over. */
 void core_emission_drop(core_emission *e);
+
+/* The same, and success, of one that has nothing yet but what it was made with. */
+static inline PySendResult core_emission_pass(core_emission *e, PyObject **ret) {
+    e->state = EMISSION_OVER;
+    if (e->metadata) Py_CLEAR(e->metadata);
+    Py_CLEAR(e->data);
+    *ret = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
 
 #endif

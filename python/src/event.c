@@ -23,6 +23,8 @@ core_event *core_event_new(PyObject *name, PyObject *data, PyObject *metadata) {
         ev = PyObject_GC_New(core_event, core_event_type);
         if (!ev) return NULL;
         ev->events = ev->dict = ev->weakrefs = NULL;
+        ev->emission = NULL;
+        ev->is_shown = ev->tracked = false;
     }
     ev->name = Py_NewRef(name);
     ev->data = Py_NewRef(data);
@@ -52,19 +54,27 @@ void core_event_drop(core_event *ev) {
         Py_DECREF(ev);
         return;
     }
-    if (PyObject_GC_IsTracked((PyObject *)ev)) PyObject_GC_UnTrack(ev);
+    if (ev->tracked) PyObject_GC_UnTrack(ev);
+    ev->tracked = false;
     Py_CLEAR(ev->name);
     Py_CLEAR(ev->data);
     Py_CLEAR(ev->propagate);
-    Py_CLEAR(ev->metadata);
+    if (ev->metadata) Py_CLEAR(ev->metadata);
     if (likely(spare_count < SPARES_MAX))
         spares[spare_count++] = ev;
     else
         Py_DECREF(ev); /* what it held has filled the list meanwhile */
 }
 
+/* Of any class, empty. */
+static core_event *event_alloc(PyTypeObject *type) {
+    core_event *ev = (core_event *)type->tp_alloc(type, 0);
+    if (ev) ev->tracked = true;
+    return ev;
+}
+
 core_event *core_event_copy(const core_event *from) {
-    core_event *ev = (core_event *)Py_TYPE(from)->tp_alloc(Py_TYPE(from), 0);
+    core_event *ev = event_alloc(Py_TYPE(from));
     if (!ev) return NULL;
     ev->name = Py_XNewRef(from->name);
     ev->data = Py_XNewRef(from->data);
@@ -78,7 +88,7 @@ core_event *core_event_copy(const core_event *from) {
 static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)args;
     (void)kwargs;
-    core_event *ev = (core_event *)type->tp_alloc(type, 0);
+    core_event *ev = event_alloc(type);
     if (ev) ev->propagate = Py_NewRef(Py_True);
     return (PyObject *)ev;
 }
@@ -130,22 +140,25 @@ static PyObject *event_vectorcall(PyObject *type, PyObject *const *args, size_t 
     core_event *ev = core_event_new(fields[0], fields[1], fields[3]);
     if (!ev) return NULL;
     if (fields[2]) Py_SETREF(ev->propagate, Py_NewRef(fields[2]));
-    PyObject_GC_Track(ev);
+    core_event_track(ev);
     return (PyObject *)ev;
 }
 
 /* --- The end ----------------------------------------------------------------------------------- */
 
-static int event_traverse(PyObject *self, visitproc visit, void *arg) {
-    core_event *ev = (core_event *)self;
+int core_event_visit(core_event *ev, visitproc visit, void *arg) {
     Py_VISIT(ev->name);
     Py_VISIT(ev->data);
     Py_VISIT(ev->propagate);
     Py_VISIT(ev->metadata);
     Py_VISIT(ev->events);
     Py_VISIT(ev->dict);
-    Py_VISIT(Py_TYPE(self));
     return 0;
+}
+
+static int event_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    return core_event_visit((core_event *)self, visit, arg);
 }
 
 static int event_clear(PyObject *self) {
@@ -161,7 +174,7 @@ static int event_clear(PyObject *self) {
 
 static void event_dealloc(PyObject *self) {
     core_event *ev = (core_event *)self;
-    if (PyObject_GC_IsTracked(self)) PyObject_GC_UnTrack(self);
+    if (ev->tracked) PyObject_GC_UnTrack(self);
     Py_TRASHCAN_BEGIN(self, event_dealloc) if (unlikely(ev->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
     PyTypeObject *type = Py_TYPE(self);
     event_clear(self);

@@ -9,7 +9,10 @@ typedef struct core_event {
     PyObject *metadata;                              /* NULL: a new dict when it is asked for */
     PyObject *events;                                /* of a batch, a list; NULL: itself */
     PyObject *dict, *weakrefs;
-    size_t order; /* in the batch that it was recorded in */
+    size_t order;                   /* in the batch that it was recorded in */
+    struct core_emission *emission; /* NULL, or the only one that shows it; borrowed */
+    bool is_shown;                  /* by the emission that it was made for */
+    bool tracked;                   /* by the garbage collector */
 } core_event;
 extern PyTypeObject *core_event_type;
 
@@ -27,8 +30,13 @@ PyObject *core_event_metadata(core_event *ev);
 
 /* Somebody may keep it: from now on the garbage collector has to know it. */
 static inline void core_event_track(core_event *ev) {
-    if (!PyObject_GC_IsTracked((PyObject *)ev)) PyObject_GC_Track(ev);
+    if (ev->tracked) return;
+    ev->tracked = true;
+    PyObject_GC_Track(ev);
 }
+
+/* What it refers to, for whoever holds one that is not tracked, alone. */
+int core_event_visit(core_event *ev, visitproc visit, void *arg);
 
 /* Gives back a reference, of the emission that it was made for. */
 void core_event_drop(core_event *ev);

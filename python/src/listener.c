@@ -1,7 +1,23 @@
-/* listener.c - registrations: what add_listener returns. */
+/* listener.c - registrations. Most are made by on and once, and nobody ever sees them: they are small. A
+ * Listener, which add_listener returns, knows the library's handle, too. */
 #include "emitter.h"
 
 #include <structmember.h>
+
+typedef struct held_listener {
+    core_listener base;
+    mtaio_listener *inner; /* NULL: it was not registered */
+} held_listener;
+
+static PyTypeObject registration_type;
+
+#define SPARES_MAX 16
+static core_listener *spares[SPARES_MAX]; /* memory of registrations */
+static unsigned spare_count;
+
+static mtaio_listener *inner_of(const core_listener *l) {
+    return l->flags & LISTENER_HELD ? ((const held_listener *)l)->inner : NULL;
+}
 
 /* --- The emitter's list ------------------------------------------------------------------------ */
 
@@ -43,14 +59,23 @@ void core_listener_unlink(core_listener *l, bool tell) {
 
 /* --- Registering ------------------------------------------------------------------------------- */
 
+static core_listener *memory_for(unsigned flags) {
+    if (flags & LISTENER_HELD) {
+        held_listener *held = PyObject_GC_New(held_listener, &core_listener_type);
+        if (held) held->inner = NULL;
+        return (core_listener *)held;
+    }
+    if (spare_count == 0) return PyObject_GC_New(core_listener, &registration_type);
+    return (core_listener *)PyObject_Init((PyObject *)spares[--spare_count], &registration_type);
+}
+
 static core_listener *listener_alloc(PyObject *name, PyObject *handler, unsigned flags) {
-    core_listener *l = PyObject_GC_New(core_listener, &core_listener_type);
+    core_listener *l = memory_for(flags);
     if (!l) return NULL;
     l->handler = Py_NewRef(handler);
     l->name = Py_NewRef(name);
     l->emitter = NULL;
     l->next = l->prev = NULL;
-    l->inner = NULL;
     l->flags = flags;
     PyObject_GC_Track(l);
     return l;
@@ -90,6 +115,7 @@ core_listener *core_listener_new(core_emitter *em, PyObject *name, PyObject *han
         return NULL;
     }
     if (priority == MTAIO_MONITOR) flags |= LISTENER_MONITOR;
+    if (by_handle) flags |= LISTENER_HELD;
     core_listener *l = listener_alloc(name, handler, flags);
     if (!l) return NULL;
     if (em->unusual & EMITTER_CLOSED) return registered(em, l, MTAIO_ECLOSED);
@@ -97,15 +123,17 @@ core_listener *core_listener_new(core_emitter *em, PyObject *name, PyObject *han
                              MTAIO_HANDLER(.call = core_call_of(l), .ctx = l,
                                            .priority = (mtaio_priority)priority,
                                            .flags = flags & LISTENER_ONCE ? MTAIO_ONCE : 0),
-                             by_handle ? &l->inner : NULL);
+                             by_handle ? &((held_listener *)l)->inner : NULL);
     l = registered(em, l, r);
     return l && em->limit && check_limit(em, l, utf8) < 0 ? NULL : l;
 }
 
 core_listener *core_listener_pipe(core_emitter *em, PyObject *name, core_emitter *target) {
     const char *utf8 = core_utf8(name, core.EventError);
-    core_listener *l = utf8 ? listener_alloc(name, (PyObject *)target, LISTENER_PIPE) : NULL;
-    return l ? registered(em, l, mtaio_emitter_pipe(em->inner, utf8, target->inner, &l->inner)) : NULL;
+    core_listener *l = utf8 ? listener_alloc(name, (PyObject *)target, LISTENER_PIPE | LISTENER_HELD) : NULL;
+    if (!l) return NULL;
+    return registered(em, l,
+                      mtaio_emitter_pipe(em->inner, utf8, target->inner, &((held_listener *)l)->inner));
 }
 
 /* --- Removing ---------------------------------------------------------------------------------- */
@@ -113,8 +141,9 @@ core_listener *core_listener_pipe(core_emitter *em, PyObject *name, core_emitter
 static int remove_listener(core_listener *l, bool tell) {
     if (!l->emitter) return 0;
     Py_INCREF(l);
-    int r = l->inner ? mtaio_listener_cancel(l->inner)
-                     : mtaio_off(l->emitter->inner, PyUnicode_AsUTF8(l->name), core_call_of(l), l);
+    mtaio_listener *inner = inner_of(l);
+    int r = inner ? mtaio_listener_cancel(inner)
+                  : mtaio_off(l->emitter->inner, PyUnicode_AsUTF8(l->name), core_call_of(l), l);
     if (r > 0) core_listener_unlink(l, tell);
     Py_DECREF(l);
     core_release_now();
@@ -150,10 +179,13 @@ static int listener_clear(PyObject *self) {
 static void listener_dealloc(PyObject *self) {
     core_listener *l = (core_listener *)self;
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, listener_dealloc) mtaio_listener_unref(l->inner);
+    Py_TRASHCAN_BEGIN(self, listener_dealloc) mtaio_listener_unref(inner_of(l));
     Py_CLEAR(l->handler);
     Py_CLEAR(l->name);
-    PyObject_GC_Del(self);
+    if (spare_count < SPARES_MAX && !(l->flags & LISTENER_HELD))
+        spares[spare_count++] = l;
+    else
+        PyObject_GC_Del(self);
     Py_TRASHCAN_END
 }
 
@@ -181,7 +213,7 @@ static PyObject *get_handler(PyObject *self, void *unused) {
 static PyObject *get_active(PyObject *self, void *unused) {
     (void)unused;
     const core_listener *l = (const core_listener *)self;
-    return PyBool_FromLong(l->emitter && (!l->inner || mtaio_listener_is_active(l->inner)));
+    return PyBool_FromLong(l->emitter && (!inner_of(l) || mtaio_listener_is_active(inner_of(l))));
 }
 
 static PyObject *listener_repr(PyObject *self) {
@@ -208,10 +240,9 @@ static PyMethodDef listener_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject core_listener_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "mtaio.events.Listener",
-    .tp_doc =
-        PyDoc_STR("A registration, as add_listener returns it. In a with statement it ends with the block."),
+static PyTypeObject registration_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "mtaio._core.Registration",
+    .tp_doc = PyDoc_STR("A registration."),
     .tp_basicsize = sizeof(core_listener),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = listener_dealloc,
@@ -223,7 +254,19 @@ PyTypeObject core_listener_type = {
     .tp_methods = listener_methods,
 };
 
+PyTypeObject core_listener_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "mtaio.events.Listener",
+    .tp_doc =
+        PyDoc_STR("A registration, as add_listener returns it. In a with statement it ends with the block."),
+    .tp_basicsize = sizeof(held_listener),
+    .tp_base = &registration_type,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = listener_dealloc,
+    .tp_traverse = listener_traverse,
+    .tp_clear = listener_clear,
+};
+
 int core_add_listeners(PyObject *module) {
-    if (PyType_Ready(&core_listener_type) < 0) return -1;
+    if (PyType_Ready(&registration_type) < 0 || PyType_Ready(&core_listener_type) < 0) return -1;
     return PyModule_AddObjectRef(module, "Listener", (PyObject *)&core_listener_type);
 }

@@ -86,7 +86,7 @@ static PyTypeObject registrar_type = {
 /* on(self, name) or on(self, name, handler). */
 static PyObject *on_plain(PyObject *const *args, Py_ssize_t count, unsigned flags) {
     core_emitter *em = (core_emitter *)args[0];
-    if (count == 2) return registrar_new(em, args[1], MTAIO_NORMAL, flags);
+    if (count == 2 && PyUnicode_Check(args[1])) return registrar_new(em, args[1], MTAIO_NORMAL, flags);
     return count == 3 && PyFunction_Check(args[2]) ? listen(em, args[1], args[2], MTAIO_NORMAL, flags) : NULL;
 }
 

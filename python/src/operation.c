@@ -141,9 +141,7 @@ static PySendResult sleep_on_future(core_operation *op, PyObject **ret) {
 /* Is it in a state in which it can be sent to, or thrown into? */
 static int check_state(const core_operation *op) {
     if (likely(op->state != OVER && !op->is_running)) return 0;
-    PyErr_SetString(op->is_running ? PyExc_ValueError : PyExc_RuntimeError,
-                    op->is_running ? "coroutine already executing"
-                                   : "cannot reuse already awaited coroutine");
+    core_coroutine_refuse(op->is_running);
     return -1;
 }
 
@@ -151,10 +149,7 @@ static PySendResult operation_send(PyObject *self, PyObject *value, PyObject **r
     core_operation *op = (core_operation *)self;
     *ret = NULL;
     if (check_state(op) < 0) return PYGEN_ERROR;
-    if (op->state == FRESH && value != Py_None) {
-        PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
-        return PYGEN_ERROR;
-    }
+    if (op->state == FRESH && unlikely(value != Py_None)) return core_coroutine_refuse_value();
     op->is_running = true;
     PySendResult result = op->verb->attempt(op, ret);
     if (unlikely(result == PYGEN_NEXT)) result = sleep_on_future(op, ret);

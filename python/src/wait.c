@@ -14,6 +14,10 @@ typedef struct wait {
 
 static PyTypeObject wait_type;
 
+#define SPARES_MAX 16
+static wait *spares[SPARES_MAX]; /* memory */
+static unsigned spare_count;
+
 /* --- As a handler ------------------------------------------------------------------------------ */
 
 /* 1: it is the event. */
@@ -90,7 +94,8 @@ static const struct verb verb = {
     .name = "EventEmitter.wait_for", .attempt = attempt, .wait = begin, .leave = leave};
 
 PyObject *core_wait_new(PyObject *emitter, PyObject *name, PyObject *check) {
-    wait *w = PyObject_GC_New(wait, &wait_type);
+    wait *w = spare_count > 0 ? (wait *)PyObject_Init((PyObject *)spares[--spare_count], &wait_type)
+                              : PyObject_GC_New(wait, &wait_type);
     if (!w) return NULL;
     w->vectorcall = wait_call;
     w->name = Py_NewRef(name);
@@ -138,7 +143,14 @@ static void wait_dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
     wait_clear(self);
     Py_DECREF(((wait *)self)->name);
-    PyObject_GC_Del(self);
+    if (spare_count < SPARES_MAX)
+        spares[spare_count++] = (wait *)self;
+    else
+        PyObject_GC_Del(self);
+}
+
+static PyObject *wait_repr(PyObject *self) {
+    return PyUnicode_FromFormat("<wait_for(%R)>", ((wait *)self)->name);
 }
 
 static PyMethodDef wait_methods[] = {
@@ -154,6 +166,7 @@ static PyTypeObject wait_type = {
                 Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_vectorcall_offset = offsetof(wait, vectorcall),
     .tp_call = PyVectorcall_Call,
+    .tp_repr = wait_repr,
     .tp_dealloc = wait_dealloc,
     .tp_traverse = wait_traverse,
     .tp_clear = wait_clear,

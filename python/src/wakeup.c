@@ -6,6 +6,7 @@
  * woken, and however often, the loop is called once for all of them. */
 #include "channels.h"
 
+#include <pthread.h>
 #include <time.h>
 
 /* --- Wakers ----------------------------------------------------------------------------------- */
@@ -19,15 +20,23 @@ typedef struct waker {
     bool scheduled;    /* the loop is going to call us */
 } waker;
 
+static void note_fork(void);
 static PyTypeObject waker_type;
 static struct link wakers = {&wakers, &wakers};
+static waker *spare; /* memory of one, or NULL: often it is made for one sleeper after the other */
+
+static waker *waker_alloc(void) {
+    waker *w = spare;
+    spare = NULL;
+    return w ? (waker *)PyObject_Init((PyObject *)w, &waker_type) : PyObject_GC_New(waker, &waker_type);
+}
 
 static PyObject *waker_of(PyObject *loop) {
     for (struct link *l = wakers.next; l != &wakers; l = l->next) {
         waker *w = LINK_OWNER(l, waker, link);
         if (w->loop == loop) return Py_NewRef((PyObject *)w);
     }
-    waker *w = PyObject_GC_New(waker, &waker_type);
+    waker *w = waker_alloc();
     if (!w) return NULL;
     w->loop = Py_NewRef(loop);
     w->scheduled = false;
@@ -47,7 +56,10 @@ static void waker_dealloc(waker *w) {
     PyObject_GC_UnTrack(w);
     link_remove(&w->link);
     Py_DECREF(w->loop);
-    PyObject_GC_Del(w);
+    if (spare)
+        PyObject_GC_Del(w);
+    else
+        spare = w;
 }
 
 /* --- What a loop does for us. In the main thread a signal handler may run within it, and raise. --- */
@@ -74,12 +86,12 @@ static bool carry_out(bool (*attempt)(PyObject *), PyObject *object) {
 
 /* A future that is done already is that of a task being cancelled. */
 static bool set_future(PyObject *future) {
-    PyObject *done = PyObject_CallMethodNoArgs(future, core_names.done), *result = NULL;
-    int is_done = done ? PyObject_IsTrue(done) : -1;
-    if (is_done == 0) result = PyObject_CallMethodOneArg(future, core_names.set_result, Py_None);
+    PyObject *result = PyObject_CallMethodOneArg(future, core_names.set_result, Py_None);
     Py_XDECREF(result);
-    Py_XDECREF(done);
-    return result || is_done > 0;
+    if (likely(result != NULL)) return true;
+    if (!PyErr_ExceptionMatches(core_names.InvalidStateError)) return false;
+    PyErr_Clear();
+    return true;
 }
 
 static bool call_waker_soon(PyObject *w) {
@@ -121,7 +133,77 @@ static PyTypeObject waker_type = {
     .tp_call = waker_call,
 };
 
-int core_wakeup_init(void) { return PyType_Ready(&waker_type); }
+int core_wakeup_init(void) {
+    static bool watching;
+    if (!watching && pthread_atfork(NULL, NULL, note_fork) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    watching = true;
+    return PyType_Ready(&waker_type);
+}
+
+/* --- Loops of asyncio's own, which need not be asked in the slow ways that all loops can be asked in --- */
+
+static PyTypeObject *asyncios_type; /* the last type of such loops that was seen */
+
+/* 1: its create_future is BaseEventLoop's. -1 with an exception. */
+static int is_asyncios(PyObject *loop) {
+    if (likely(Py_TYPE(loop) == asyncios_type)) return 1;
+    PyObject *own = PyObject_GetAttr((PyObject *)Py_TYPE(loop), core_names.create_future);
+    PyObject *asyncios = own ? PyObject_GetAttr(core_names.BaseEventLoop, core_names.create_future) : NULL;
+    int same = asyncios ? own == asyncios : -1;
+    Py_XDECREF(own);
+    Py_XDECREF(asyncios);
+    if (same > 0) Py_XSETREF(asyncios_type, (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(loop)));
+    return same;
+}
+
+/* loop.create_future(), or, where that is asyncio's own, what that does. */
+static PyObject *make_future(PyObject *loop) {
+    int asyncios = is_asyncios(loop);
+    if (asyncios <= 0) return asyncios < 0 ? NULL : PyObject_CallMethodNoArgs(loop, core_names.create_future);
+    return PyObject_Vectorcall(core_names.Future, &loop, 0, core_names.loop_keyword);
+}
+
+/* Does this thread run the loop? To ask for the running loop is a system call up to Python 3.11. */
+static bool runs_here(PyObject *loop) {
+    int asyncios = is_asyncios(loop);
+    PyObject *here = asyncios > 0    ? PyObject_GetAttr(loop, core_names.thread_id)
+                     : asyncios == 0 ? core_running_loop()
+                                     : NULL;
+    bool same = asyncios == 0 ? here == loop
+                              : here && PyLong_CheckExact(here) &&
+                                    PyLong_AsUnsignedLongMask(here) == PyThread_get_thread_ident();
+    if (!here) PyErr_Clear();
+    Py_XDECREF(here);
+    return same;
+}
+
+#if PY_VERSION_HEX < 0x030C0000
+static bool forked; /* no loop runs in a child, though it looks so */
+
+static void note_fork(void) { forked = true; }
+
+/* The loop that runs, without a system call where one task alone is being run: by it, and in this thread. */
+static PyObject *running_loop(void) {
+    PyObject *loop, *task;
+    Py_ssize_t at = 0;
+    bool alone = !forked && PyDict_CheckExact(core_names.current_tasks) &&
+                 PyDict_GET_SIZE(core_names.current_tasks) == 1 &&
+                 PyDict_Next(core_names.current_tasks, &at, &loop, &task);
+    if (alone && Py_TYPE(loop) == asyncios_type) {
+        Py_INCREF(loop);
+        if (runs_here(loop)) return loop;
+        Py_DECREF(loop);
+    }
+    return PyObject_CallNoArgs(core_names.get_running_loop);
+}
+#else
+static void note_fork(void) {}
+
+static PyObject *running_loop(void) { return PyObject_CallNoArgs(core_names.get_running_loop); }
+#endif
 
 /* --- Sleepers --------------------------------------------------------------------------------- */
 
@@ -147,9 +229,9 @@ int core_sleeper_visit(struct sleeper *s, visitproc visit, void *arg) {
 /* A future serves until it is done: an attempt that nobody was woken for leaves it as it is. */
 int core_sleeper_prepare_task(struct sleeper *s) {
     if (!s->woken) return 0;
-    PyObject *loop = PyObject_CallNoArgs(core_names.get_running_loop);
+    PyObject *loop = running_loop();
     if (!loop) return -1;
-    PyObject *future = PyObject_CallMethodNoArgs(loop, core_names.create_future);
+    PyObject *future = make_future(loop);
     if (future && !s->waker) s->waker = waker_of(loop);
     Py_DECREF(loop);
     Py_XSETREF(s->future, future);
@@ -209,17 +291,15 @@ bool core_sleeper_wake(struct sleeper *s) {
         PyThread_release_lock(s->lock);
         return true;
     }
-    PyObject *future = Py_NewRef(s->future), *w = Py_NewRef(s->waker), *here = core_running_loop();
-    bool is_woken, is_here = here == ((waker *)w)->loop;
-    if (!here) PyErr_Clear();
-    if (is_here) {
+    PyObject *future = Py_NewRef(s->future), *w = Py_NewRef(s->waker);
+    bool is_woken;
+    if (runs_here(((waker *)w)->loop)) {
         is_woken = carry_out(set_future, future);
     } else {
         link_add(&s->woken_link, &((waker *)w)->woken); /* first: the loop may run before we go on */
         is_woken = waker_schedule((waker *)w);
         if (!is_woken) link_remove(&s->woken_link);
     }
-    Py_XDECREF(here);
     Py_DECREF(w);
     Py_DECREF(future);
     return is_woken;

@@ -17,6 +17,9 @@ static void sift_down(char *a, size_t at, size_t n, size_t bytes,
 
 void mtaio__sort(void *array, size_t count, size_t bytes, bool (*before)(const void *, const void *)) {
     char *a = array, moved[SORT_BYTES_MAX];
+    size_t sorted = 1; /* it often is */
+    while (sorted < count && !before(a + sorted * bytes, a + (sorted - 1) * bytes)) sorted++;
+    if (sorted >= count) return;
     for (size_t i = count / 2; i-- > 0;) sift_down(a, i, count, bytes, before);
     while (count > 1) {
         memcpy(moved, a, bytes);

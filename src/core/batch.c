@@ -175,6 +175,12 @@ static int deliver(mtaio_emitter *em, struct event_list *events, const mtaio_asy
     return mtaio__emit(&(struct emit){.em = em, .view = &view});
 }
 
+static void done_with_nothing(const mtaio_async *async, bool held) {
+    mtaio_report report = MTAIO_REPORT();
+    report.held = held;
+    async->done(0, &report, async->ctx);
+}
+
 /* Takes the records out, so that nobody else delivers them. */
 static int take_records(mtaio_batch *b, struct records *ret) {
     os_lock(lock_of(b));
@@ -210,9 +216,7 @@ static int end_outermost(mtaio_batch *b, const mtaio_async *async) {
     if (r == 0 && events.count > 0) {
         r = deliver(b->em, &events, async);
     } else if (r == 0 && async) {
-        mtaio_report report = MTAIO_REPORT();
-        report.held = any;
-        async->done(0, &report, async->ctx);
+        done_with_nothing(async, any);
     }
     if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) restore(b, &records, &events);
     mtaio__event_list_fini(&events);
@@ -252,4 +256,63 @@ mtaio_batch *mtaio_batch_unref(mtaio_batch *b) {
         b = outer;
     }
     return NULL;
+}
+
+/* --- A buffer's batch -------------------------------------------------------------------------- */
+
+static struct event_list take_gathered(mtaio_emitter *em, struct event_list *gathered) {
+    os_lock(&em->family->lock);
+    struct event_list taken = *gathered;
+    *gathered = (struct event_list){0};
+    os_unlock(&em->family->lock);
+    return taken;
+}
+
+void mtaio__gathered_drop(mtaio_emitter *em) {
+    struct event_list *gathered = mtaio__gathered(em);
+    if (!gathered) return;
+    struct event_list dropped = take_gathered(em, gathered);
+    mtaio__event_list_fini(&dropped);
+}
+
+static int flush(mtaio_emitter *em, const mtaio_async *async) {
+    struct event_list *gathered = mtaio__gathered(em);
+    if (!gathered) return MTAIO_EINVAL;
+    if (mtaio_emitter_is_closed(em)) return MTAIO_ECLOSED;
+    struct event_list events = take_gathered(em, gathered);
+    if (events.count == 0) {
+        if (async) done_with_nothing(async, false);
+        return 0;
+    }
+    int r = deliver(em, &events, async);
+    if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) {
+        os_lock(&em->family->lock);
+        mtaio__event_list_return(gathered, &events);
+        os_unlock(&em->family->lock);
+    }
+    mtaio__event_list_fini(&events);
+    return r;
+}
+
+int mtaio_emitter_flush(mtaio_emitter *buffered) { return flush(buffered, NULL); }
+
+int mtaio_emitter_flush_async(mtaio_emitter *buffered, const mtaio_async *async) {
+    if (!MTAIO__CHECK_SIZE(async, mtaio_async) || !async->done) return MTAIO_EINVAL;
+    return flush(buffered, async);
+}
+
+/* The event, and the one whose data it shows, as far as nobody else has them. */
+static void visit_kept(const mtaio_event *event, void (*visit)(const mtaio_event *event, void *ctx), void *ctx) {
+    for (; event && load_acquire(&full_event(event)->refs) == 1; event = event->origin) /* pairs with unref */
+        if (full_event(event)->release) visit(event, ctx);
+}
+
+int mtaio_emitter_each_gathered(const mtaio_emitter *buffered,
+                                void (*visit)(const mtaio_event *event, void *ctx), void *ctx) {
+    const struct event_list *gathered = mtaio__gathered(buffered);
+    if (!gathered || !visit) return MTAIO_EINVAL;
+    os_lock(&buffered->family->lock);
+    for (size_t i = 0; i < gathered->count; i++) visit_kept(gathered->list[i], visit, ctx);
+    os_unlock(&buffered->family->lock);
+    return 0;
 }

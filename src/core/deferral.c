@@ -4,9 +4,19 @@
 
 #include "base/memory.h"
 
+static mtaio_deferral *deferral_alloc(void) {
+    struct thread *t = os_self();
+    mtaio_deferral *d = t ? spare_take(t, SPARE_DEFERRAL) : NULL;
+    if (!d) return mtaio__alloc_zeroed(sizeof *d);
+    *d = (mtaio_deferral){0};
+    return d;
+}
+
+static void deferral_drop(void *block) { mtaio__free(block, sizeof(mtaio_deferral)); }
+static void deferral_free(mtaio_deferral *d) { mtaio__spare_keep(SPARE_DEFERRAL, d, deferral_drop); }
+
 static void drop_hold(mtaio_deferral *d) {
-    if (atomic_sub(&d->holds, 1) != 1) return;
-    mtaio__free(d, sizeof *d);
+    if (atomic_sub(&d->holds, 1) == 1) deferral_free(d);
 }
 
 static bool is_closed(const struct walk *w) {
@@ -61,15 +71,16 @@ mtaio_event *mtaio_deferral_event(const mtaio_deferral *d) { return d ? d->event
 /* --- Taking one -------------------------------------------------------------------------------- */
 
 static mtaio_deferral *deferral_new(mtaio_event *event) {
-    mtaio_deferral *d = mtaio__alloc_zeroed(sizeof *d);
+    mtaio_deferral *d = deferral_alloc();
     if (!d) return NULL;
-    if (event->walk->rest.emission) mtaio__emission_rest(event->walk->rest.emission);
+    struct walk *w = event_walk(event);
+    if (w->rest.emission) mtaio__emission_rest(w->rest.emission);
     d->refs = 1;
     d->holds = 2;
     d->event = event;
-    d->walk = event->walk;
-    d->family = event->walk->em->family;
-    event->walk->rest.deferral = d;
+    d->walk = w;
+    d->family = w->em->family;
+    w->rest.deferral = d;
     atomic_or(&event->flow, EVENT_DEFERRED);
     return d;
 }
@@ -77,7 +88,7 @@ static mtaio_deferral *deferral_new(mtaio_event *event) {
 int mtaio_event_defer(mtaio_event *event, mtaio_deferral **ret) {
     if (!event || !ret) return MTAIO_EINVAL;
     if (!event->walk) return MTAIO_EBUSY;
-    mtaio_deferral *d = event->walk->rest.deferral;
+    mtaio_deferral *d = event_walk(event)->rest.deferral;
     if (d && d->by_job && !d->shared) {
         d->shared = true;
         d->refs = 1;
@@ -152,7 +163,7 @@ int mtaio__deferral_take(struct walk *w) {
     int status = d->status;
     if (d->listed) unlist_parked(d);
     if (state & DEFERRAL_CLOSED) w->tally->ended = MTAIO_ECLOSED;
-    w->tally->called -= d->skipped;
+    if (d->skipped) atomic_or(&w->event->flow, EVENT_MISSED);
     w->rest.deferral = NULL;
     drop_hold(d);
     return status;
@@ -232,7 +243,7 @@ static void job_drop(struct mtaio_job *job) {
 int mtaio__call_on_executor(mtaio_event *event, struct listener *l) {
     const struct listener_more *m = listener_more(l);
     if (mtaio_executor_is_current(m->executor)) return m->call(event, m->ctx);
-    struct walk *w = event->walk;
+    struct walk *w = event_walk(event);
     mtaio_deferral *d = deferral_new(event);
     if (!d) return MTAIO_ENOMEM;
     d->listener = l;
@@ -245,6 +256,6 @@ int mtaio__call_on_executor(mtaio_event *event, struct listener *l) {
     w->rest.deferral = NULL;
     atomic_sub(&event->flow, EVENT_DEFERRED);
     mtaio__family_drop(d->family);
-    mtaio__free(d, sizeof *d);
+    deferral_free(d);
     return r;
 }

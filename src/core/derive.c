@@ -1,34 +1,6 @@
 /* derive.c - filters, maps, buffers and pipes: what stands between a source and the emitters behind it. */
 #include "base/memory.h"
-#include "core/emitter.h"
-
-#include <string.h>
-
-enum derivation_kind { FILTER, MAP, BUFFER };
-
-struct derivation {
-    enum derivation_kind kind;
-    char *pattern; /* NULL: all */
-    union {
-        mtaio_filter filter;
-        mtaio_map map;
-        size_t n;
-    };
-    struct event_list gathered; /* BUFFER; family's lock */
-};
-
-bool mtaio__derivation_admits(const struct derivation *d, const char *pattern, bool pattern_is_name) {
-    return !d->pattern || !pattern_is_name || mtaio__pattern_matches(d->pattern, pattern);
-}
-
-void mtaio__derivation_free(struct derivation *d) {
-    if (!d) return;
-    if (d->kind == FILTER && d->filter.destroy) d->filter.destroy(d->filter.ctx);
-    if (d->kind == MAP && d->map.destroy) d->map.destroy(d->map.ctx);
-    mtaio__event_list_fini(&d->gathered);
-    mtaio__free_string(d->pattern);
-    mtaio__free(d, sizeof *d);
-}
+#include "core/derivation.h"
 
 /* --- Behind the source ------------------------------------------------------------------------- */
 
@@ -52,7 +24,7 @@ struct inner {
 };
 
 static void inner_begin(struct inner *in, mtaio_event *event, const struct listener *l, mtaio_emitter *em) {
-    struct walk *outer = event->walk;
+    struct walk *outer = event_walk(event);
     in->walk.event = NULL;
     in->walk.em = em;
     in->walk.pin = outer->pin;
@@ -89,21 +61,33 @@ static bool is_map(const struct listener *link) {
 static void inner_end(struct inner *in) {
     mtaio_event *event = in->walk.event;
     if (in->walk.rest.hooks) tell_after(in);
-    mtaio__plan_fini(&in->plan);
+    plan_fini(&in->plan);
     if (event) event->walk = event == in->shown ? in->walk.rest.outer : NULL;
     if (event == &in->view && !is_map(in->link) && event_flow(event) & EVENT_STOPPED)
         mtaio_event_set_propagate(in->shown, false);
     if (in->has_mapped) mtaio__event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);
     if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
-    if (in->own_pin && !in->thread) mtaio__rest_pop(&in->rest);
+    if (in->own_pin && !in->thread) {
+        mtaio__rest_end(&in->rest);
+        mtaio__rest_unlink(&in->rest);
+    }
     store_release(&in->walk.rest.outer->pin->running, (void *)(uintptr_t)in->link);
 }
+
+static struct inner *inner_new(void) {
+    struct thread *t = os_self();
+    struct inner *in = t ? spare_take(t, SPARE_INNER) : NULL;
+    return in ? in : mtaio__alloc(sizeof *in);
+}
+
+static void inner_drop(void *block) { mtaio__free(block, sizeof(struct inner)); }
+static void inner_free(struct inner *in) { mtaio__spare_keep(SPARE_INNER, in, inner_drop); }
 
 static void inner_done(struct walk *w) {
     struct inner *in = (struct inner *)(void *)w;
     inner_end(in);
-    mtaio__free(in, sizeof *in);
+    inner_free(in);
 }
 
 static int inner_choose(struct inner *in, const struct target *target) {
@@ -198,8 +182,7 @@ static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio
     return r;
 }
 
-/* The delivery could not begin: they are gathered again, but for the event that is now said to have failed.
- */
+/* The delivery could not begin: they are gathered again, but for the event that is said to have failed. */
 static void give_back(mtaio_emitter *em, struct event_list *events, const mtaio_event *failed) {
     mtaio_event *dropped = NULL;
     size_t kept = 0;
@@ -280,9 +263,9 @@ static __attribute__((noinline)) bool is_listened(const struct inner *in, mtaio_
                 found = l && load_acquire(&l->call);
             }
         }
-        if (!mtaio__walk_refill(&probe)) break;
+        if (!walk_refill(&probe)) break;
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return found;
 }
 
@@ -308,7 +291,7 @@ static int derived_run(struct inner *in, mtaio_event *event) {
 /* In the memory the emission needs: its stack, or a block that inner_done frees. */
 static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter *em,
                      int (*run)(struct inner *in, mtaio_event *event)) {
-    struct walk *outer = event->walk;
+    struct walk *outer = event_walk(event);
     outer->tally->called--; /* a link is not a handler */
     if (load_acquire(&em->unusual) & EM_CLOSED) return 0;
     if (!outer->rest.emission) {
@@ -318,13 +301,13 @@ static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter
         inner_end(&in);
         return r;
     }
-    struct inner *in = mtaio__alloc(sizeof *in);
+    struct inner *in = inner_new();
     if (!in) return MTAIO_ENOMEM;
     inner_begin(in, event, l, em);
     int r = run(in, event);
     if (event_flow(event) & EVENT_DESCEND) return 0;
     inner_end(in);
-    mtaio__free(in, sizeof *in);
+    inner_free(in);
     return r;
 }
 
@@ -335,7 +318,7 @@ static __attribute__((noinline)) int run_careful(struct walk *w, const struct li
     mtaio__plan_init(&plan);
     int r = mtaio__walk_choose(w, w->em, &target, &plan);
     if (r >= 0) mtaio__walk_run(w);
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 
@@ -354,7 +337,7 @@ static int run_behind(struct walk *w, const struct listener *l) {
  * as in_memory with derived_run, without what that needs for the rest. */
 static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter *em, struct thread *t) {
     const struct derivation *d = em->derivation;
-    struct walk *outer = event->walk, w;
+    struct walk *outer = event_walk(event), w;
     struct full_event mapped;
     int r;
     w.event = event;
@@ -388,12 +371,13 @@ int mtaio__derived_call(mtaio_event *event, void *ctx) {
     mtaio_emitter *em = listener_link(l);
     struct thread *t = os_self();
     const struct node *n = listener_more(l)->target;
-    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&event->walk->pin->lower) &&
-                 !event->walk->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
+    const struct walk *w = event_walk(event);
+    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&w->pin->lower) &&
+                 !w->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
                  !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
                  em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
     if (!plain) return in_memory(event, l, em, derived_run);
-    event->walk->tally->called--;
+    w->tally->called--;
     return run_short(event, l, em, t);
 }
 
@@ -405,7 +389,8 @@ static int pipe_run(struct inner *in, mtaio_event *event) {
     atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
     in->walk.event = &in->view;
     if (in->walk.rest.emission) {
-        mtaio__rest_push(&in->rest, &target->family->reclaimer);
+        mtaio__rest_link(&in->rest);
+        mtaio__rest_begin(&in->rest, &target->family->reclaimer);
         in->own_pin = &in->rest.pin;
     } else {
         struct thread *t = thread_here();
@@ -431,61 +416,4 @@ int mtaio_emitter_pipe(mtaio_emitter *em, const char *pattern, mtaio_emitter *ta
     return mtaio__listen(em, pattern ? pattern : "**",
                          MTAIO_HANDLER(.ctx = mtaio_emitter_ref(target), .destroy = pipe_end), RANK_DERIVED,
                          pipe_call, ret);
-}
-
-/* --- Deriving ---------------------------------------------------------------------------------- */
-
-static int derive(mtaio_emitter *em, const char *pattern, const struct derivation *as, mtaio_emitter **ret) {
-    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
-    if (r < 0) return r;
-    struct derivation *d = mtaio__alloc(sizeof *d);
-    if (!d) return MTAIO_ENOMEM;
-    *d = *as;
-    if (pattern && !(d->pattern = mtaio__copy_string(pattern))) {
-        mtaio__free(d, sizeof *d);
-        return MTAIO_ENOMEM;
-    }
-    r = mtaio__emitter_create(NULL, em, d, ret);
-    if (r < 0) {
-        mtaio__free_string(d->pattern);
-        mtaio__free(d, sizeof *d);
-    }
-    return r;
-}
-
-int mtaio_emitter_filter(mtaio_emitter *em, const char *pattern, const mtaio_filter *f, mtaio_emitter **ret) {
-    if (!MTAIO__CHECK_SIZE(f, mtaio_filter)) return MTAIO_EINVAL;
-    int r = em && ret && f->call
-                ? derive(em, pattern, &(struct derivation){.kind = FILTER, .filter = *f}, ret)
-                : MTAIO_EINVAL;
-    if (r < 0 && f->destroy) f->destroy(f->ctx);
-    return r;
-}
-
-int mtaio_emitter_map(mtaio_emitter *em, const char *pattern, const mtaio_map *m, mtaio_emitter **ret) {
-    if (!MTAIO__CHECK_SIZE(m, mtaio_map)) return MTAIO_EINVAL;
-    int r = em && ret && m->call ? derive(em, pattern, &(struct derivation){.kind = MAP, .map = *m}, ret)
-                                 : MTAIO_EINVAL;
-    if (r < 0 && m->destroy) m->destroy(m->ctx);
-    return r;
-}
-
-int mtaio_emitter_buffer(mtaio_emitter *em, const char *pattern, size_t n, mtaio_emitter **ret) {
-    if (!em || !ret || n == 0 || n > UINT32_MAX) return MTAIO_EINVAL;
-    return derive(em, pattern, &(struct derivation){.kind = BUFFER, .n = n}, ret);
-}
-
-int mtaio_emitter_flush(mtaio_emitter *em) {
-    if (!em || !em->derivation || em->derivation->kind != BUFFER) return MTAIO_EINVAL;
-    os_lock(&em->family->lock);
-    struct event_list events = em->derivation->gathered;
-    em->derivation->gathered = (struct event_list){0};
-    os_unlock(&em->family->lock);
-    if (events.count == 0) return mtaio_emitter_is_closed(em) ? MTAIO_ECLOSED : 0;
-    mtaio_event view;
-    view_batch(&view, &events);
-    int r = mtaio__emit(&(struct emit){.em = em, .view = &view});
-    if (r == MTAIO_ENOMEM || r == MTAIO_EDEPTH) give_back(em, &events, NULL);
-    mtaio__event_list_fini(&events);
-    return r;
 }

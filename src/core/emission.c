@@ -6,16 +6,29 @@
 
 /* --- The walk ---------------------------------------------------------------------------------- */
 
+struct walk *mtaio__brief_fill(struct brief *b) {
+    struct walk *w = &b->walk;
+    w->pin = walk_pin(b->event.walk);
+    w->em = w->pin->em;
+    w->event = &b->event;
+    w->tally = &b->tally;
+    w->rest = (struct walk_rest){0};
+    b->tally = (struct tally){0};
+    store_release(&b->event.walk, w); /* pairs with who only looks, perhaps on another thread */
+    return w;
+}
+
 /* Is the handler being called a monitor? */
-static bool is_watching(const struct walk *w) {
+static bool is_watching(struct walk *w) {
     const struct listener *l =
-        load_acquire(&w->pin->running); /* pairs with the walk, where we are on another thread */
+        load_acquire(&walk_pin(w)->running); /* pairs with the walk, where we are on another thread */
     return l && listener_rank(l) == RANK_MONITOR;
 }
 
 int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
     if (!event) return MTAIO_EINVAL;
-    if (event->walk && is_watching(event->walk)) return 0;
+    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill; so below */
+    if (w && is_watching(w)) return 0;
     uint8_t flow = event_flow(event), wanted;
     do {
         wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED);
@@ -27,8 +40,11 @@ static bool is_canceled(const struct walk *w) { return event_flow(w->event) & EV
 
 int mtaio_event_cancel(mtaio_event *event) {
     if (!event) return MTAIO_EINVAL;
-    if (!event->walk) return MTAIO_EBUSY;
-    for (struct walk *w = event->walk; w; w = w->rest.outer) atomic_or(&w->event->flow, EVENT_CANCELED);
+    const struct walk *w = load_acquire(&event->walk);
+    if (!w) return MTAIO_EBUSY;
+    atomic_or(&event->flow, EVENT_CANCELED);
+    if (walk_is_brief(w)) return 0; /* it stands behind nothing */
+    while ((w = w->rest.outer)) atomic_or(&w->event->flow, EVENT_CANCELED);
     return 0;
 }
 
@@ -63,8 +79,23 @@ static bool before_call(struct walk *w, const struct listener *l, uint32_t index
     return true;
 }
 
+/* The handler was called, with an "error" or a part of a batch. */
+static void note_called(struct walk *w, const struct listener *l) {
+    if (listener_rank(l) == RANK_MONITOR)
+        w->tally->watched++;
+    else if (listener_rank(l) != RANK_DERIVED && w->tally->unhandled)
+        mtaio__unhandled_strike(w->tally->unhandled, w->event->events, w->event->count);
+}
+
 /* The handler has finished, with r: what that means to the emission. */
 static void after_handler(struct walk *w, const struct listener *l, int r) {
+    uint8_t flow = event_flow(w->event);
+    if (unlikely(flow & EVENT_MISSED)) {
+        atomic_sub(&w->event->flow, EVENT_MISSED);
+        w->tally->called--;
+    } else if (unlikely(flow & (EVENT_ERROR | EVENT_SPANS))) {
+        note_called(w, l);
+    }
     if (is_canceled(w))
         w->tally->ended = MTAIO_ECANCELED;
     else if (r < 0)
@@ -75,7 +106,6 @@ static void after_handler(struct walk *w, const struct listener *l, int r) {
 static enum walk_result after_call(struct walk *w, const struct listener *l, int r) {
     mtaio_event *event = w->event;
     uint8_t flow = event_flow(event);
-    if (flow & EVENT_ERROR && listener_rank(l) == RANK_MONITOR) w->tally->watched++;
     if (flow & EVENT_DESCEND) {
         atomic_sub(&event->flow, EVENT_DESCEND);
         return WALK_DESCENDS;
@@ -120,7 +150,7 @@ enum walk_result mtaio__walk_run(struct walk *w) {
             enum walk_result result = run_part(w, &w->part[w->segment]);
             if (result != WALK_DONE) return result;
         }
-    } while (mtaio__walk_refill(w));
+    } while (walk_refill(w));
     return WALK_DONE;
 }
 
@@ -175,11 +205,6 @@ static void leave(struct thread *t) {
         outer = e->outer;
         leave_emission(e);
     }
-    for (struct emission *e; (e = t->spares);) {
-        t->spares = e->next;
-        mtaio__free(e, sizeof *e);
-    }
-    t->spare_count = 0;
 }
 
 enum walk_result mtaio__emission_run(struct emission *e, struct thread *t) {

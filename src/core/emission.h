@@ -10,13 +10,16 @@
 #include "core/event.h"
 #include "core/executor.h"
 #include "core/hook.h"
+#include "core/unhandled.h"
 
 /* What the walks of one emission have done so far. */
 struct tally {
     unsigned called, failed;
-    unsigned watched; /* of those called, monitors; counted for "error" only */
+    unsigned watched; /* of those called, monitors; counted for "error" and batches only */
     int first_error;
-    int ended; /* before all had run: ECLOSED, ECANCELED */
+    int ended;                   /* before all had run: ECLOSED, ECANCELED */
+    bool is_ours;                /* ctx: not to be shown to handlers */
+    struct unhandled *unhandled; /* of a batch with "error"s, its plan's; else NULL */
     void (*failure)(const mtaio_failure *failure, void *ctx);
     void *ctx;
 };
@@ -47,6 +50,7 @@ struct plan {
     struct span *spans;
     void *spare; /* memory of the spans */
     size_t spare_bytes;
+    struct unhandled *unhandled; /* of a batch, the outermost walk's */
     struct cursor own_lanes[PLAN_LANES];
     struct listener *own_list[PLAN_LINKS];
     struct listener *piece[PLAN_PIECE];
@@ -72,6 +76,29 @@ struct walk {
         uint32_t count;
     } part[RANKS];
 };
+
+/* What the short way of emitting has on its stack. The event's walk is at first the pin, marked by BRIEF; the
+ * true one, and the tally, are filled when somebody needs them. */
+struct brief {
+    mtaio_event event;
+    struct walk walk;
+    struct tally tally;
+};
+#define BRIEF 1u
+static inline struct walk *brief_mark(struct pin *pin) {
+    return (struct walk *)(void *)((char *)pin + BRIEF);
+}
+static inline bool walk_is_brief(const struct walk *w) { return (uintptr_t)w & BRIEF; }
+static inline struct pin *walk_pin(struct walk *w) {
+    return unlikely(walk_is_brief(w)) ? (struct pin *)(void *)((char *)w - BRIEF) : w->pin;
+}
+struct walk *mtaio__brief_fill(struct brief *b);
+
+/* The walk of an event that is in one. For who goes on with it, on its thread: else see walk_is_brief. */
+static inline struct walk *event_walk(const mtaio_event *event) {
+    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill */
+    return unlikely(walk_is_brief(w)) ? mtaio__brief_fill((struct brief *)(uintptr_t)event) : w;
+}
 
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
 
@@ -120,7 +147,11 @@ static inline void walk_gather(struct walk *w, const struct node *n) {
 }
 
 void mtaio__plan_init(struct plan *p);
-void mtaio__plan_fini(struct plan *p);
+void mtaio__plan_free(struct plan *p);
+static inline void plan_fini(struct plan *p) {
+    if (unlikely(p->lanes != p->own_lanes || p->list != p->own_list || p->spare || p->unhandled || p->count))
+        mtaio__plan_free(p);
+}
 
 /* The handlers of all patterns that match the name and were registered at the clock `limit`: 0 or ENOMEM.
  * Under a pin or the lock. Then, in order, the next one, until there is none. */
@@ -128,7 +159,10 @@ int mtaio__plan_patterns(struct plan *plan, const mtaio_emitter *em, const char 
 struct listener *mtaio__plan_next(struct plan *plan);
 
 /* The next piece of the plan becomes the walk's only part; false: there is none. */
-bool mtaio__walk_refill(struct walk *w);
+bool mtaio__walk_merge(struct walk *w);
+static inline bool walk_refill(struct walk *w) {
+    return unlikely(w->rest.merging != NULL) && mtaio__walk_merge(w);
+}
 
 /* Fills the parts of w for the target: its node's lanes, else by the patterns, in plan. 0 or ENOMEM. */
 int mtaio__walk_choose(struct walk *w, mtaio_emitter *em, const struct target *target, struct plan *plan);
@@ -156,7 +190,7 @@ struct emission {
     mtaio_report *report; /* the caller's, or NULL */
     int64_t began_ns;
     void (*done)(int result, const mtaio_report *report, void *ctx); /* ctx is the tally's */
-    struct emission *next;                  /* on a thread's list: postponed, or spare */
+    struct emission *next;                  /* on a thread's list of those postponed */
     struct emission *outer;                 /* that this thread runs too */
     void (*inner_done)(struct walk *inner); /* frees an inner walk */
     void (*finished)(struct emission *e);   /* tells, and frees */

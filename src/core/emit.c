@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-static bool is_error_name(const char *name) { return strcmp(name, "error") == 0; }
-
 /* --- The long way: hooks, suppressions, patterns, batches, metadata, reports -------------------- */
 
 static void report_fill(mtaio_report *report, const struct tally *tally, const mtaio_event *event) {
@@ -27,13 +25,7 @@ static int result_of(const struct tally *tally, const mtaio_event *event) {
     if (tally->ended) return tally->ended;
     if (event_flow(event) & EVENT_ERROR && tally->called == tally->watched) return MTAIO_EUNHANDLED;
     int r = tally_result(tally);
-    return event_flow(event) & EVENT_UNHANDLED && r >= 0 ? MTAIO_EUNHANDLED : r;
-}
-
-static bool has_unhandled_error(mtaio_emitter *em, const mtaio_event *batch) {
-    bool found = false;
-    for (uint32_t i = 0; i < batch->count && !found; i++) found = is_error_name(batch->events[i]->name);
-    return found && !mtaio__is_handled(em, "error");
+    return r >= 0 && mtaio__unhandled_any(tally->unhandled) ? MTAIO_EUNHANDLED : r;
 }
 
 /* Whether the emission may begin: 1: it is held back. */
@@ -41,7 +33,7 @@ static int check_emission(mtaio_emitter *em, const struct target *target, mtaio_
     unsigned unusual = load_acquire(&em->unusual); /* pairs with close, hook and suppress */
     if (unusual & EM_CLOSED) return MTAIO_ECLOSED;
     if (view->kind & EVENT_BATCH) {
-        atomic_or(&view->flow, has_unhandled_error(em, view) ? EVENT_SPANS | EVENT_UNHANDLED : EVENT_SPANS);
+        atomic_or(&view->flow, EVENT_SPANS);
         return 0;
     }
     int r = target->node ? 0 : mtaio__name_check(target->name);
@@ -53,6 +45,15 @@ static int check_emission(mtaio_emitter *em, const struct target *target, mtaio_
 /* Under w's pin. */
 static int choose(struct walk *w, const struct target *target, struct plan *plan, struct hooks *hooks) {
     mtaio_event *view = w->event;
+    uint64_t began = load_relaxed(&w->pin->lower);
+    if (target->node && !(load_acquire(&w->em->unusual) & EM_HOOKED)) {
+        walk_gather(
+            w, target->node); /* as mtaio__walk_choose does, where nothing is younger than the emission */
+        if (likely(load_acquire(&w->em->family->reclaimer.clock) == began)) {
+            pin_narrow_to(w->pin, began);
+            return 0;
+        }
+    }
     int r = view->kind & EVENT_BATCH ? mtaio__walk_choose_batch(w, w->em, view->events, view->count, plan)
                                      : mtaio__walk_choose(w, w->em, target, plan);
     if (r < 0) return r;
@@ -90,7 +91,7 @@ static int emit_pinned(const struct emit *emit, struct pin *pin) {
         conclude(&w, &whole, began_ns, report);
         r = result_of(&tally, emit->view);
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 
@@ -107,125 +108,6 @@ int mtaio__emit(const struct emit *emit) {
     pin_pop(t, pin);
     mtaio__drive_postponed(t);
     return r;
-}
-
-static __attribute__((noinline)) int emit_long(mtaio_emitter *em, const struct target *target, void *data) {
-    mtaio_event view = {.name = target->name, .data = data, .count = 1};
-    struct emit emit = {.em = em, .target = *target, .view = &view};
-    return mtaio__emit(&emit);
-}
-
-/* --- The short way ----------------------------------------------------------------------------- */
-
-/* The calling thread's record where the short way is open to it: not nested deep, nothing unusual, light
- * fences. */
-static inline struct thread *short_thread(const mtaio_emitter *em) {
-    struct thread *t = os_self();
-    if (unlikely(!t) || unlikely(t->depth >= PINS_OWN) || unlikely(load_acquire(&em->unusual))) return NULL;
-    return t;
-}
-
-/* The walk's loop without what is not plain: at the first call that is not, mtaio__walk_on takes over and
- * finishes: true. */
-static inline __attribute__((always_inline)) bool run_plain(struct walk *w, mtaio_event *event,
-                                                            struct pin *pin, struct part part,
-                                                            uint32_t segment, unsigned *called) {
-    ATOMIC(struct listener *) *entry = part.entry;
-    for (ATOMIC(struct listener *) *end = entry + part.count; entry < end;) {
-        struct listener *l = load_acquire(entry++); /* as in the walk */
-        if (unlikely(!l)) continue;
-        store_release(&pin->running, l);
-        os_fence_light_as(false);
-        mtaio_call call = load_acquire(&l->call);
-        if (unlikely(!call)) continue;
-        int r = call(event, l->ctx);
-        ++*called;
-        if (likely(r >= 0) && likely(!event_flow(event))) continue;
-        w->part[segment] = part;
-        w->segment = segment;
-        w->index = (uint32_t)(entry - part.entry);
-        mtaio__walk_on(w, l, r);
-        return true;
-    }
-    return false;
-}
-
-/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`,
- * which is cleared; LONG_WAY: the clock has moved, and nothing was called. */
-#define LONG_WAY INT32_MIN
-static inline __attribute__((always_inline)) int
-emit_short(mtaio_emitter *em, struct thread *t, struct pin *pin, uint64_t now, struct node *n, void *data) {
-    struct walk w;
-    struct part only = {0};
-    struct lane *lane = load_acquire(&n->lanes);
-    w.segments = lane != NULL;
-    if (likely(lane != NULL)) {
-        only = (struct part){.entry = lane_entries(lane), .count = load_acquire(&lane->count)};
-        if (load_acquire(&lane->next)) walk_gather(&w, n); /* else the one lane stays in registers */
-    }
-    if (unlikely(load_acquire(&em->family->reclaimer.clock) !=
-                 now)) { /* younger handlers may be among them */
-        pin_clear_as(pin, false);
-        return LONG_WAY;
-    }
-    pin_narrow_to(pin, now);
-    struct tally tally = {0};
-    mtaio_event event = {.name = node_name(n), .data = data, .walk = &w, .count = 1};
-    w.event = &event;
-    w.em = em;
-    w.pin = pin;
-    w.tally = &tally;
-    w.rest = (struct walk_rest){0};
-    unsigned called = 0, depth = t->depth;
-    t->depth = depth + 1;
-    if (likely(w.segments == 1))
-        run_plain(&w, &event, pin, only, 0, &called);
-    else
-        for (uint32_t s = 0; s < w.segments && !run_plain(&w, &event, pin, w.part[s], s, &called);) s++;
-    t->depth = depth;
-    pin_clear_as(pin, false);
-    tally.called += called;
-    return tally_result(&tally);
-}
-
-int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
-    if (unlikely(!em || !name)) return MTAIO_EINVAL;
-    struct target target = mtaio__target_of(name);
-    struct thread *t = short_thread(em);
-    if (unlikely(!t)) return emit_long(em, &target, data);
-    struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
-    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
-    struct node *n = table ? mtaio__table_find(table, name, target.length, target.hash) : NULL;
-    if (likely(n != NULL) && likely(!(n->flags & NODE_ERROR))) {
-        int r = emit_short(em, t, pin, now, n, data);
-        return likely(r != LONG_WAY) ? r : emit_long(em, &target, data);
-    }
-    bool nobody = !n && !load_acquire(&em->patterns.root);
-    pin_clear_as(pin, false);
-    if (!nobody || is_error_name(name)) return emit_long(em, &target, data);
-    int r = mtaio__name_check(name);
-    return r < 0 ? r : 0;
-}
-
-static __attribute__((noinline)) int emit_node_long(mtaio_emitter *em, struct node *n, void *data) {
-    struct target target = {.name = node_name(n), .length = n->length, .node = n};
-    return emit_long(em, &target, data);
-}
-
-int mtaio_emit_name(mtaio_name *name, void *data) {
-    if (unlikely(!name)) return MTAIO_EINVAL;
-    struct node *n = name->node;
-    mtaio_emitter *em = name->em;
-    struct thread *t = short_thread(em);
-    if (likely(t != NULL) && likely(!(n->flags & NODE_ERROR))) {
-        if (!load_acquire(&n->lanes)) return 0;
-        struct pin *pin = &t->pins[t->depth];
-        uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
-        int r = emit_short(em, t, pin, now, n, data);
-        if (likely(r != LONG_WAY)) return r;
-    }
-    return emit_node_long(em, n, data);
 }
 
 /* --- Everything that can be said --------------------------------------------------------------- */
@@ -277,25 +159,22 @@ int mtaio_emit_with(mtaio_emitter *em, const mtaio_emission *a) {
 
 /* --- Emissions that may rest ------------------------------------------------------------------- */
 
-#define SPARES_MAX 4
+static void emission_drop(void *block) {
+    struct emission *e = block;
+    mtaio__rest_unlink(&e->rest);
+    mtaio__free(e, sizeof *e);
+}
 
 static void emission_free(struct emission *e) {
-    struct thread *t = os_self();
     mtaio_event *event = e->event;
     mtaio_metadata *metadata = event ? NULL : e->view.metadata;
     mtaio_emitter *held = e->held;
-    mtaio__plan_fini(&e->plan);
+    plan_fini(&e->plan);
     if (e->walk.pin == &e->rest.pin)
-        mtaio__rest_pop(&e->rest);
+        mtaio__rest_end(&e->rest);
     else if (e->walk.pin)
         pin_clear(e->walk.pin); /* popped later by who pushed it: what done starts is nested */
-    if (t && t->spare_count < SPARES_MAX) {
-        e->next = t->spares;
-        t->spares = e;
-        t->spare_count++;
-    } else {
-        mtaio__free(e, sizeof *e);
-    }
+    mtaio__spare_keep(SPARE_EMISSION, e, emission_drop);
     mtaio_event_unref(event);
     mtaio_metadata_unref(metadata);
     mtaio_emitter_unref(held);
@@ -321,14 +200,14 @@ static void emission_finished(struct emission *e) {
     mtaio_emitter_unref(held);
 }
 
-/* Without a name, and with only that set which costs little: NULL: out of memory. */
+/* Without a name, and with only that set which costs little; spares have an empty plan. NULL: out of memory.
+ */
 static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
-    struct emission *e = t->spares;
-    if (e) {
-        t->spares = e->next;
-        t->spare_count--;
-    } else if (!(e = mtaio__alloc(sizeof *e))) {
-        return NULL;
+    struct emission *e = spare_take(t, SPARE_EMISSION);
+    if (!e) {
+        if (!(e = mtaio__alloc(sizeof *e))) return NULL;
+        mtaio__plan_init(&e->plan);
+        mtaio__rest_link(&e->rest);
     }
     e->walk.event = &e->view;
     e->walk.em = em;
@@ -337,7 +216,6 @@ static struct emission *emission_new(struct thread *t, mtaio_emitter *em) {
     e->walk.rest = (struct walk_rest){.emission = e};
     e->top = &e->walk;
     e->tally = (struct tally){0};
-    mtaio__plan_init(&e->plan);
     e->event = NULL;
     e->held = NULL;
     e->report = NULL;
@@ -394,6 +272,9 @@ int mtaio_emit_start(mtaio_emitter *em, const mtaio_emission *a,
     return r;
 }
 
+static void nowait_failure(const mtaio_failure *failure, void *ctx);
+static void unawaited_failure(const mtaio_failure *failure, void *ctx);
+
 /* Without checks of its arguments; the event is owned. */
 int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *async) {
     struct thread *t = thread_here();
@@ -406,6 +287,7 @@ int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *
     e->held = mtaio_emitter_ref(em);
     e->tally.failure = async->failure;
     e->tally.ctx = async->ctx;
+    e->tally.is_ours = async->failure == nowait_failure || async->failure == unawaited_failure;
     e->done = async->done;
     if (!(event->kind & EVENT_BATCH)) target = mtaio__target_of(event->name);
     int r = emission_begin(e, t, &target);
@@ -470,9 +352,9 @@ static void unawaited_done(int result, const mtaio_report *report, void *ctx) {
 }
 
 void *mtaio_event_ctx(const mtaio_event *event) {
-    const struct tally *tally = event && event->walk ? event->walk->tally : NULL;
-    bool ours = tally && (tally->failure == nowait_failure || tally->failure == unawaited_failure);
-    return tally && !ours ? tally->ctx : NULL;
+    const struct walk *w = event ? load_acquire(&event->walk) : NULL; /* pairs with brief_fill */
+    const struct tally *tally = w && !walk_is_brief(w) ? w->tally : NULL;
+    return tally && !tally->is_ours ? tally->ctx : NULL;
 }
 
 int mtaio_emit_nowait(mtaio_emitter *em, mtaio_event *event) {

@@ -74,7 +74,9 @@ void mtaio__family_unlock(struct family *f) {
             mtaio__block_free((struct block *)r);
         }
         reclaim_waiting(&f->reclaimer, -(int)freed);
-        list_pending_locked(f);
+        /* Where nothing is left it stays on the list of those to be swept, for the next sweep to find that:
+         * what comes and goes need not put it there each time. */
+        if (load_relaxed(&f->reclaimer.waiting) > 0) mtaio__reclaim_later(&f->reclaimer);
     }
     os_unlock(&f->lock);
 }
@@ -219,19 +221,27 @@ static void let_them_go(struct family *f) {
     }
 }
 
+static bool is_sweep_due(const struct family *f, bool eager) {
+    unsigned waiting = load_relaxed(&f->reclaimer.waiting);
+    return waiting > 0 &&
+           (eager || waiting >= load_relaxed(&f->reclaimer.enough) || mtaio__reclaim_is_idle());
+}
+
+/* Something waits, and nobody has been told to sweep. */
+static bool is_unlisted(const struct family *f) {
+    return load_relaxed(&f->reclaimer.waiting) > 0 && !load_relaxed(&f->reclaimer.pending);
+}
+
 void mtaio__after_removing(struct family *f, bool eager) {
-    if (!load_relaxed(&f->letting_go) && load_relaxed(&f->reclaimer.waiting) == 0) return;
+    if (!load_relaxed(&f->letting_go) && !is_unlisted(f) && !is_sweep_due(f, eager)) return;
     mtaio__family_hold(f);
     if (load_relaxed(&f->letting_go)) let_them_go(f);
-    unsigned waiting = load_relaxed(&f->reclaimer.waiting);
-    if (waiting > 0) {
-        if (eager || waiting >= load_relaxed(&f->reclaimer.enough) || mtaio__reclaim_is_idle()) {
-            mtaio__family_sweep(f);
-        } else if (!load_relaxed(&f->reclaimer.pending)) {
-            os_lock(&f->lock);
-            list_pending_locked(f);
-            os_unlock(&f->lock);
-        }
+    if (is_sweep_due(f, eager)) {
+        mtaio__family_sweep(f);
+    } else if (is_unlisted(f)) {
+        os_lock(&f->lock);
+        list_pending_locked(f);
+        os_unlock(&f->lock);
     }
     mtaio__family_drop(f);
 }
@@ -330,6 +340,7 @@ int mtaio_emitter_close(mtaio_emitter *em) {
     os_unlock(&f->lock);
     if (first) {
         mtaio__suppressed_close(em);
+        mtaio__gathered_drop(em);
         mtaio__deferrals_close(f, em);
         mtaio__delayed_close(em);
         mtaio__after_removing(f, true);

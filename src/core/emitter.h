@@ -4,6 +4,8 @@
 
 #include "core/emission.h"
 
+#include <string.h>
+
 /* A user's reference to a registration. It holds the family's memory, not the emitter. */
 struct mtaio_listener {
     ATOMIC(uint32_t) refs;
@@ -22,6 +24,17 @@ struct mtaio_name {
 
 #define MTAIO__CHECK_SIZE(p, type) ((p) && (p)->size == sizeof(type))
 
+/* A checked name or pattern, measured and hashed before a lock is taken. */
+struct key {
+    const char *text;
+    size_t length;
+    uint64_t hash;
+    bool is_pattern;
+};
+
+/* EINVAL (NULL), EPATTERN. */
+int mtaio__key_init(struct key *key, const char *pattern);
+
 /* --- emitter.c --------------------------------------------------------------------------------- */
 
 /* source NULL: an emitter of its own; else derived from it. options may be NULL. ECLOSED, EDEPTH, ENOMEM,
@@ -39,7 +52,7 @@ void mtaio__family_sweep(struct family *f);
 
 /* Registers l under the valid pattern, on em and by links on what em is derived from. On failure nothing has
  * changed, and l is the caller's. */
-int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, mtaio_listener **ret);
+int mtaio__register(mtaio_emitter *em, const struct key *key, struct listener *l, mtaio_listener **ret);
 
 /* Removes it: it will not be called any more, and is freed when it is not in use. */
 void mtaio__unregister_locked(mtaio_emitter *em, struct listener *l);
@@ -50,19 +63,16 @@ void mtaio__after_removing(struct family *f, bool eager);
 /* Removes every registration; detaches from the source and the derived emitters. */
 void mtaio__unregister_all_locked(mtaio_emitter *em);
 
-struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *pattern);
+struct node *mtaio__node_find_locked(const mtaio_emitter *em, const struct key *key);
 
 /* The name's node, made where it is not there; it stays while node->refs or handlers or links are not 0. */
-int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct node **ret);
+int mtaio__node_obtain_locked(mtaio_emitter *em, const struct key *key, struct node **ret);
 void mtaio__node_release_locked(mtaio_emitter *em, struct node *n); /* if nothing needs it any more */
 
 /* --- listen.c: a registration with our own call, for wait, hooks and pipes; destroy runs also on failure.
  * The pattern is checked. */
 int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
                   mtaio_call call, mtaio_listener **ret);
-
-/* Does anything but monitors listen to the name? */
-bool mtaio__is_handled(mtaio_emitter *em, const char *name);
 
 /* --- derive.c ---------------------------------------------------------------------------------- */
 
@@ -72,6 +82,15 @@ void mtaio__derivation_free(struct derivation *d);
 
 /* Can a name that matches the pattern pass at all? */
 bool mtaio__derivation_admits(const struct derivation *d, const char *pattern, bool pattern_is_name);
+
+static inline bool is_error_name(const char *name) { return name[0] == 'e' && strcmp(name, "error") == 0; }
+
+/* What a buffer has gathered, under the family's lock; NULL: em is none. */
+struct event_list *mtaio__gathered(const mtaio_emitter *em);
+
+/* --- batch.c ----------------------------------------------------------------------------------- */
+
+void mtaio__gathered_drop(mtaio_emitter *em);
 
 /* --- emit.c ------------------------------------------------------------------------------------ */
 
@@ -91,7 +110,8 @@ int mtaio__emit_owned(mtaio_emitter *em, mtaio_event *event, const mtaio_async *
 /* Tells the last resort that an emission which nobody awaits has failed. */
 void mtaio__unawaited(mtaio_emitter *em, const char *name, int status);
 
-/* As mtaio_emit_nowait, and over is called once, as done of mtaio_emit_async is: u may be gone when it returns. */
+/* As mtaio_emit_nowait, and over is called once, as done of mtaio_emit_async is: u may be gone when it
+ * returns. */
 struct unawaited {
     mtaio_emitter *em;
     void (*over)(struct unawaited *u);

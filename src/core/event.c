@@ -95,7 +95,8 @@ mtaio_event *mtaio__event_copy(const mtaio_event *from) {
     e->event.change = from->change;
     e->event.flow = event_flow(from) & EVENT_STOPPED;
     e->event.metadata = mtaio_metadata_ref(from->metadata);
-    e->event.origin = mtaio_event_ref(from->origin); /* it owns the data */
+    bool owned = from->kind & EVENT_OWNED; /* then the data is its own */
+    e->event.origin = mtaio_event_ref(owned ? (mtaio_event *)(uintptr_t)from : from->origin);
     return &e->event;
 }
 

@@ -10,29 +10,30 @@ struct walk;
 
 /* Where any of these is set, the walk looks closer after the call. */
 enum {
-    EVENT_STOPPED = 1,    /* propagate is false */
-    EVENT_DEFERRED = 2,   /* the handler took a deferral, or runs elsewhere */
-    EVENT_DESCEND = 4,    /* a derived emitter's walk is to be done first */
-    EVENT_ERROR = 8,      /* its name is "error": who handled it is counted */
-    EVENT_SPANS = 16,     /* a batch: each handler is shown its own part */
-    EVENT_UNHANDLED = 32, /* a batch with an "error" that nothing handles */
-    EVENT_CANCELED = 64   /* the emission ends; set in the events of all outer walks too */
+    EVENT_STOPPED = 1,  /* propagate is false */
+    EVENT_DEFERRED = 2, /* the handler took a deferral, or runs elsewhere */
+    EVENT_DESCEND = 4,  /* a derived emitter's walk is to be done first */
+    EVENT_ERROR = 8,    /* its name is "error": who handled it is counted */
+    EVENT_SPANS = 16,   /* a batch: each handler is shown its own part */
+    EVENT_MISSED = 32,  /* the handler was not called after all: another emission's, or removed by now */
+    EVENT_CANCELED = 64 /* the emission ends; set in the events of all outer walks too */
 };
 
 enum { EVENT_OWNED = 1, EVENT_MAPPED = 2, EVENT_BATCH = 4 };
 
+/* In an order in which a plain one is filled by few stores. */
 struct mtaio_event {
     const char *name;
     void *data;
     mtaio_metadata *metadata;
-    struct walk *walk;           /* the emission it is in; NULL outside */
     struct mtaio_event **events; /* of a batch */
     mtaio_event *origin;         /* the owned event that keeps all this alive, or NULL */
     uint32_t count;              /* of events; 1 where it is itself */
     uint8_t change;
-    uint8_t kind;           /* EVENT_OWNED ... */
-    ATOMIC(uint8_t) flow;   /* EVENT_STOPPED ...; who defers may stop it from another thread */
-    ATOMIC(uint8_t) sealed; /* owned, and emitted: no set_... any more */
+    uint8_t kind;               /* EVENT_OWNED ... */
+    ATOMIC(uint8_t) flow;       /* EVENT_STOPPED ...; who defers may stop it from another thread */
+    ATOMIC(uint8_t) sealed;     /* owned, and emitted: no set_... any more */
+    ATOMIC(struct walk *) walk; /* the emission it is in: see event_walk; NULL outside */
 };
 
 /* An event that has its own name, data and metadata: an owned one, or a map's, on the stack until it is kept.

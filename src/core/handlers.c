@@ -214,18 +214,18 @@ static size_t listener_bytes(bool more) {
 }
 
 struct listener *mtaio__listener_new(const mtaio_handler *h, mtaio_call call, enum rank rank, bool more) {
-    struct listener *l = mtaio__alloc_zeroed(listener_bytes(more));
+    struct listener *l = mtaio__alloc(listener_bytes(more));
     if (!l) return NULL;
     bool ours = call != h->call;
-    l->call = call;
-    l->ctx = ours ? l : h->ctx;
-    l->order = (uint64_t)rank << 8 | (more ? L_MORE : 0u) | (h->flags & MTAIO_ONCE ? L_ONCE : 0u);
-    if (!more) return l;
-    struct listener_more *m = listener_more(l);
-    m->call = h->call;
-    m->ctx = h->ctx;
-    m->destroy = h->destroy;
-    m->executor = mtaio_executor_ref(h->executor);
+    *l = (struct listener){.call = call,
+                           .ctx = ours ? l : h->ctx,
+                           .order = (uint64_t)rank << 8 | (more ? L_MORE : 0u) |
+                                    (h->flags & MTAIO_ONCE ? L_ONCE : 0u)};
+    if (more)
+        *listener_more(l) = (struct listener_more){.call = h->call,
+                                                   .ctx = h->ctx,
+                                                   .destroy = h->destroy,
+                                                   .executor = mtaio_executor_ref(h->executor)};
     return l;
 }
 

@@ -22,8 +22,8 @@ static bool claim_once(mtaio_emitter *em, struct listener *l) {
 static int special_call(mtaio_event *event, void *ctx) {
     struct listener *l = ctx;
     const struct listener_more *m = listener_more(l);
-    if (l->order & L_ONCE && !claim_once(event->walk->em, l)) {
-        event->walk->tally->called--;
+    if (l->order & L_ONCE && !claim_once(event_walk(event)->em, l)) {
+        atomic_or(&event->flow, EVENT_MISSED);
         return 0;
     }
     return m->executor ? mtaio__call_on_executor(event, l) : m->call(event, m->ctx);
@@ -34,10 +34,11 @@ static int special_call(mtaio_event *event, void *ctx) {
 int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
                   mtaio_call call, mtaio_listener **ret) {
     bool more = ret || h->destroy || h->executor || call != h->call;
-    int r = mtaio__pattern_check(pattern, NULL);
+    struct key key;
+    int r = mtaio__key_init(&key, pattern);
     if (r >= 0) {
         struct listener *l = mtaio__listener_new(h, call, rank, more);
-        r = l ? mtaio__register(em, pattern, l, ret) : MTAIO_ENOMEM;
+        r = l ? mtaio__register(em, &key, l, ret) : MTAIO_ENOMEM;
         if (r >= 0) return 0;
         if (l && more) mtaio_executor_unref(listener_more(l)->executor);
         if (l) mtaio__listener_free(l);
@@ -127,13 +128,14 @@ static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, co
     return removed;
 }
 
-static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call call, const void *ctx) {
+/* key NULL: under all of them, and all. */
+static int remove_matching(mtaio_emitter *em, const struct key *key, mtaio_call call, const void *ctx) {
     struct family *f = em->family;
     bool eager = false;
     size_t removed = 0;
     os_lock(&f->lock);
-    if (pattern) {
-        struct node *n = mtaio__node_find_locked(em, pattern);
+    if (key) {
+        struct node *n = mtaio__node_find_locked(em, key);
         if (n) removed = remove_from(em, n, call, ctx, &eager);
     } else {
         struct nodes nodes = NODES_OF(em);
@@ -146,14 +148,16 @@ static int remove_matching(mtaio_emitter *em, const char *pattern, mtaio_call ca
 
 int mtaio_off(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx) {
     if (!em || !call) return MTAIO_EINVAL;
-    int r = mtaio__pattern_check(pattern, NULL);
-    return r < 0 ? r : remove_matching(em, pattern, call, ctx);
+    struct key key;
+    int r = mtaio__key_init(&key, pattern);
+    return r < 0 ? r : remove_matching(em, &key, call, ctx);
 }
 
 int mtaio_emitter_remove_all(mtaio_emitter *em, const char *pattern) {
     if (!em) return MTAIO_EINVAL;
-    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
-    return r < 0 ? r : remove_matching(em, pattern, NULL, NULL);
+    struct key key;
+    int r = pattern ? mtaio__key_init(&key, pattern) : 0;
+    return r < 0 ? r : remove_matching(em, pattern ? &key : NULL, NULL, NULL);
 }
 
 /* --- Listeners --------------------------------------------------------------------------------- */
@@ -206,9 +210,10 @@ bool mtaio_listener_is_active(const mtaio_listener *listener) {
 /* --- Looking ----------------------------------------------------------------------------------- */
 
 size_t mtaio_emitter_count(const mtaio_emitter *em, const char *pattern) {
-    if (!em || (pattern && mtaio__pattern_check(pattern, NULL) < 0)) return 0;
+    struct key key;
+    if (!em || (pattern && mtaio__key_init(&key, pattern) < 0)) return 0;
     os_lock(&em->family->lock);
-    const struct node *n = pattern ? mtaio__node_find_locked(em, pattern) : NULL;
+    const struct node *n = pattern ? mtaio__node_find_locked(em, &key) : NULL;
     size_t count = !pattern ? em->handlers : n ? n->handlers : 0;
     os_unlock(&em->family->lock);
     return count;
@@ -222,35 +227,17 @@ static bool count_live(void *value, void *ctx) {
 
 int mtaio_emitter_reach(const mtaio_emitter *em, const char *name) {
     if (!em) return MTAIO_EINVAL;
-    int r = mtaio__name_check(name);
+    struct key key;
+    int r = mtaio__name_check(name); /* not a pattern */
+    if (r >= 0) r = mtaio__key_init(&key, name);
     if (r < 0) return r;
     size_t count = 0;
     os_lock(&em->family->lock);
-    const struct node *n = mtaio__node_find_locked(em, name);
+    const struct node *n = mtaio__node_find_locked(em, &key);
     if (n) count = n->handlers;
     mtaio__topics_match(&em->patterns, name, count_live, &count);
     os_unlock(&em->family->lock);
     return count > INT32_MAX ? INT32_MAX : (int)count;
-}
-
-static bool find_handler(void *value, void *ctx) {
-    for (const struct lane *lane = load_relaxed(&((struct node *)value)->lanes); lane;
-         lane = load_relaxed(&lane->next))
-        for (uint32_t i = 0; i < lane->count; i++)
-            if (lane_entries(lane)[i] && lane->rank != RANK_MONITOR) *(bool *)ctx = true;
-    return !*(bool *)ctx;
-}
-
-bool mtaio__is_handled(mtaio_emitter *em, const char *name) {
-    bool found = false;
-    os_lock(&em->family->lock);
-    struct node *n = mtaio__node_find_locked(em, name);
-    if (n)
-        find_handler(n, &found);
-    else
-        mtaio__topics_match(&em->patterns, name, find_handler, &found);
-    os_unlock(&em->family->lock);
-    return found;
 }
 
 /* A list taken under the lock, walked without it: offsets into one text, or copies of registrations. */
@@ -307,11 +294,11 @@ static int note_node(struct notes *s, const struct node *n, bool listeners) {
     return r;
 }
 
-static int take_notes(const mtaio_emitter *em, const char *pattern, bool listeners, struct notes *s) {
+static int take_notes(const mtaio_emitter *em, const struct key *key, bool listeners, struct notes *s) {
     int r = 0;
     os_lock(&em->family->lock);
-    if (pattern) {
-        const struct node *n = mtaio__node_find_locked(em, pattern);
+    if (key) {
+        const struct node *n = mtaio__node_find_locked(em, key);
         if (n) r = note_node(s, n, listeners);
     } else {
         struct nodes nodes = NODES_OF(em);
@@ -341,10 +328,11 @@ int mtaio_emitter_each_name(const mtaio_emitter *em,
 int mtaio_emitter_each_listener(const mtaio_emitter *em, const char *pattern,
                                 int (*visit)(const mtaio_listener_info *info, void *ctx), void *ctx) {
     if (!em || !visit) return MTAIO_EINVAL;
-    int r = pattern ? mtaio__pattern_check(pattern, NULL) : 0;
+    struct key key;
+    int r = pattern ? mtaio__key_init(&key, pattern) : 0;
     if (r < 0) return r;
     struct notes s = {0};
-    r = take_notes(em, pattern, true, &s);
+    r = take_notes(em, pattern ? &key : NULL, true, &s);
     for (size_t i = 0; i < s.count && r == 0; i++) r = visit(&s.list[i].info, ctx);
     notes_fini(&s);
     return r;

@@ -4,13 +4,15 @@
 
 int mtaio_emitter_resolve(mtaio_emitter *em, const char *name, mtaio_name **ret) {
     if (!em || !ret) return MTAIO_EINVAL;
-    int r = mtaio__name_check(name);
+    struct key key;
+    int r = mtaio__name_check(name); /* not a pattern */
+    if (r >= 0) r = mtaio__key_init(&key, name);
     if (r < 0) return r;
     mtaio_name *resolved = mtaio__alloc(sizeof *resolved);
     if (!resolved) return MTAIO_ENOMEM;
     struct node *n;
     os_lock(&em->family->lock);
-    r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : mtaio__node_obtain_locked(em, name, &n);
+    r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : mtaio__node_obtain_locked(em, &key, &n);
     if (r == 0) n->refs++;
     mtaio__family_unlock(em->family);
     mtaio__after_removing(em->family, false);

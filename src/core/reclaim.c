@@ -58,11 +58,29 @@ static void pins_clear(struct thread *t) {
     t->running = NULL;
 }
 
+void mtaio__spare_keep(enum spare_kind kind, void *block, void (*drop)(void *block)) {
+    struct thread *t = os_self();
+    if (!t || t->spare_counts[kind] >= SPARES_MAX) {
+        drop(block);
+        return;
+    }
+    struct spare *s = block;
+    *s = (struct spare){.next = t->spares[kind], .drop = drop};
+    t->spares[kind] = s;
+    t->spare_counts[kind]++;
+}
+
+static void spares_drop(struct thread *t) {
+    for (int kind = 0; kind < SPARE_KINDS; kind++)
+        for (struct spare *s; (s = spare_take(t, (enum spare_kind)kind));) s->drop(s);
+}
+
 /* A thread has ended, perhaps inside a handler: its pins go with it. */
 static void thread_leave(void *record) {
     struct thread *t = record;
     bool inside = t->depth > 0;
     if (t->leave) t->leave(t);
+    spares_drop(t);
     pins_clear(t);
     store_release(&t->taken, 0); /* pairs with the cas of the next thread to take it */
     if (inside) sweep_pending();
@@ -80,8 +98,8 @@ static void after_fork(void) {
     os_unlock(&mtaio__timers_lock);
 }
 
-/* In a forked child only the forking thread lives on: the others' pins hold nothing back. What owners of the parent
- * still keep is not swept here: a thread that is not there may have had their lock. */
+/* In a forked child only the forking thread lives on: the others' pins hold nothing back. What owners of the
+ * parent still keep is not swept here: a thread that is not there may have had their lock. */
 static void forked(void) {
     for (struct reclaimer *r = pending_first, *next; r; r = next) {
         next = r->next_pending;
@@ -142,33 +160,30 @@ int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **r
     return 0;
 }
 
-static void rest_link(struct resting *rest) {
+/* --- Resting ----------------------------------------------------------------------------------- */
+
+static ATOMIC(int64_t) unknown_rests; /* of threads for whose record there was no memory */
+
+static void count_rests(int change) {
+    struct thread *t = os_self();
+    if (t)
+        store_release(&t->rests, load_relaxed(&t->rests) + change);
+    else
+        atomic_add(&unknown_rests, (int64_t)change);
+}
+
+void mtaio__rest_link(struct resting *rest) {
+    rest->pin = (struct pin){0};
     os_lock(&resting_lock);
     rest->prev = NULL;
     rest->next = load_relaxed(&resting_first);
     if (rest->next) rest->next->prev = rest;
     store_release(&resting_first, rest);
     os_unlock(&resting_lock);
-}
-
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of) {
-    rest->pin = (struct pin){0};
-    rest_link(rest);
     fence_full(); /* for a scan that finds the list empty: what it unlinked before is not found after this */
-    pin_set(&rest->pin, of);
 }
 
-/* A scan looks at the pins of threads first: where it finds this one gone, it finds that one on the list. */
-void mtaio__rest_move(struct resting *rest, struct pin *from) {
-    rest->pin = (struct pin){.of = load_relaxed(&from->of),
-                             .lower = load_relaxed(&from->lower),
-                             .upper = load_relaxed(&from->upper),
-                             .running = load_relaxed(&from->running)};
-    rest_link(rest);
-    store_release(&from->of, NULL); /* pairs with the scan */
-}
-
-void mtaio__rest_pop(struct resting *rest) {
+void mtaio__rest_unlink(struct resting *rest) {
     os_lock(&resting_lock);
     if (rest->next) rest->next->prev = rest->prev;
     if (rest->prev)
@@ -176,29 +191,52 @@ void mtaio__rest_pop(struct resting *rest) {
     else
         store_release(&resting_first, rest->next);
     os_unlock(&resting_lock);
+}
+
+void mtaio__rest_begin(struct resting *rest, const struct reclaimer *of) {
+    count_rests(+1);
+    pin_set(&rest->pin, of);
+}
+
+/* A scan looks at the pins of threads first: where it finds this one gone, it finds that one in the list. */
+void mtaio__rest_move(struct resting *rest, struct pin *from) {
+    count_rests(+1);
+    store_release(&rest->pin.lower, load_relaxed(&from->lower));
+    store_release(&rest->pin.upper, load_relaxed(&from->upper));
+    store_release(&rest->pin.running, load_relaxed(&from->running));
+    store_release(&rest->pin.of, load_relaxed(&from->of));
+    store_release(&from->of, NULL); /* pairs with the scan */
+}
+
+void mtaio__rest_end(struct resting *rest) {
     pin_clear(&rest->pin);
+    count_rests(-1);
 }
 
 /* --- Scanning ---------------------------------------------------------------------------------- */
 
 /* Are the calling thread's record and unused ones all there are? `limit` bounds the look. Needs a fence
- * before. */
-static bool is_alone(unsigned limit) {
+ * before. Then *ret_rests is how many pins rest: whoever counted has left, or is here. */
+static bool is_alone(unsigned limit, int64_t *ret_rests) {
     const struct thread *self = os_self();
+    int64_t rests = load_acquire(&unknown_rests);
     for (const struct thread *t = load_acquire(&threads); t; t = t->next) {
         if (limit-- == 0) return false;
-        if (t != self && load_acquire(&t->taken)) return false;
+        if (t != self && load_acquire(&t->taken)) return false; /* pairs with its leaving */
+        rests += load_acquire(&t->rests);
     }
+    *ret_rests = rests;
     return true;
 }
 
 bool mtaio__reclaim_is_idle(void) {
     const struct thread *self = os_self();
+    int64_t rests;
     if (self && self->depth > 0) return false;
     /* A thread that takes a record after this fence sees what was unlinked before it: its cas is a fence too.
-     */
+     * If it ends what rests, that pin has gone before it is counted. */
     fence_full();
-    return is_alone(8) && !load_acquire(&resting_first);
+    return is_alone(8, &rests) && rests == 0;
 }
 
 static void scan_pin(struct scan *s, const struct reclaimer *of, struct pin *p, bool ask) {
@@ -221,7 +259,9 @@ void mtaio__scan(const struct reclaimer *of, bool ask, struct scan *ret) {
     ret->count = 0;
     ret->crowded = false;
     fence_full();
-    if (!is_alone(8)) os_fence_heavy(); /* pairs with os_fence_light in pin_push, walk and pin_clear */
+    int64_t rests;
+    if (!is_alone(8, &rests))
+        os_fence_heavy(); /* pairs with os_fence_light in pin_push, walk and pin_clear */
     for (struct thread *t = load_acquire(&threads); t; t = t->next) {
         unsigned n = thread_pins(t);
         for (unsigned i = 0; i < n; i++) scan_pin(ret, of, thread_pin(t, i), ask);

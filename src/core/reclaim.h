@@ -82,11 +82,21 @@ struct pin {
     ATOMIC(uint64_t) lower;
     ATOMIC(uint64_t) upper;
     ATOMIC(void *)
-        running; /* while not free: the listener called last; perhaps still, its context is in use */
-    ATOMIC(uint32_t) asked; /* somebody waits for this pin to go: sweep the pending owners */
+    running; /* while not free: the listener called last; perhaps still, its context is in use */
+    ATOMIC(uint32_t) asked;   /* somebody waits for this pin to go: sweep the pending owners */
+    struct mtaio_emitter *em; /* of a brief emission; private */
 };
 
 #define PINS_OWN 8
+
+/* Memory that a thread keeps a few blocks of, to use them again: for what begins and ends with every emission
+ * that is not plain. Dropped when the thread ends. */
+enum spare_kind { SPARE_EMISSION, SPARE_DEFERRAL, SPARE_INNER, SPARE_KINDS };
+#define SPARES_MAX 4
+struct spare {
+    struct spare *next;
+    void (*drop)(void *block);
+};
 
 /* One for each thread that ever emitted; given to the next thread when that ends, never freed before the
  * library. */
@@ -102,9 +112,12 @@ struct thread {
     struct serving *serving;    /* emissions this thread runs for others */
     struct emission *postponed; /* to be driven on once this thread is less deep */
     struct emission *running;   /* those it is inside of that are not on its stack, the innermost first */
-    struct emission *spares;    /* memory for the next ones */
-    unsigned spare_count;
     void (*leave)(struct thread *t); /* the thread ends: lets go of both; set before there are any */
+    struct spare *spares[SPARE_KINDS];
+    unsigned spare_counts[SPARE_KINDS];
+
+    ATOMIC(int64_t)
+    rests; /* how many pins came to rest here, less those that ended here; written by the thread */
 };
 
 /* An emission whose pin is not one of this thread's own: it rests at times, or it is another thread's that
@@ -119,8 +132,8 @@ extern os_mutex mtaio__timers_lock;
 
 struct thread *mtaio__thread_register(void);
 
-/* Before the first owner that threads use without that: a child that is forked from now on finds our locks free. 0 or
- * ESYSTEM. */
+/* Before the first owner that threads use without that: a child that is forked from now on finds our locks
+ * free. 0 or ESYSTEM. */
 int mtaio__reclaim_init(void);
 
 /* The calling thread's record; NULL: out of memory. */
@@ -128,6 +141,18 @@ static inline struct thread *thread_here(void) {
     struct thread *t = os_self();
     return likely(t != NULL) ? t : mtaio__thread_register();
 }
+
+/* NULL: there is none. Its first bytes, of the size of struct spare, are not what they were. */
+static inline void *spare_take(struct thread *t, enum spare_kind kind) {
+    struct spare *s = t->spares[kind];
+    if (!s) return NULL;
+    t->spares[kind] = s->next;
+    t->spare_counts[kind]--;
+    return s;
+}
+
+/* Keeps the block on the calling thread; where that has enough, or no record, drops it. */
+void mtaio__spare_keep(enum spare_kind kind, void *block, void (*drop)(void *block));
 
 /* A wide pin at the owner's clock. The store of `of` comes last; all pair with the acquire loads of the scan.
  * fenced: light fences are full ones. */
@@ -141,6 +166,20 @@ static inline uint64_t pin_set_as(struct pin *p, const struct reclaimer *of, boo
 }
 static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
     return pin_set_as(p, of, !os_is_asymmetric());
+}
+
+/* A narrow one, for the short way: at the same clock as the last one there, as a rule, and then little is
+ * stored. */
+static inline uint64_t pin_set_short(struct pin *p, struct mtaio_emitter *em, const struct reclaimer *of) {
+    uint64_t now = load_acquire(&of->clock); /* as in pin_set_as */
+    if (unlikely(load_relaxed(&p->lower) != now || load_relaxed(&p->upper) != now || p->em != em)) {
+        store_release(&p->lower, now);
+        store_release(&p->upper, now);
+        p->em = em;
+    }
+    store_release(&p->of, of);
+    os_fence_light_as(false); /* as in pin_set_as */
+    return now;
 }
 
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
@@ -173,17 +212,21 @@ static inline void pin_pop(struct thread *t, struct pin *p) {
     pin_clear(p);
 }
 
-/* A pin that does not belong to a thread, for an emission that may rest: on one list, under one lock. */
+/* A pin that does not belong to a thread, for an emission that may rest: in a list, under one lock. It stays
+ * there while the memory of the emission is kept to be used again, so that coming to rest takes no lock. */
 struct resting {
     struct pin pin;
     struct resting *next, *prev;
 };
-void mtaio__rest_push(struct resting *rest, const struct reclaimer *of);
+void mtaio__rest_link(struct resting *rest);
+void mtaio__rest_unlink(struct resting *rest);
 
-/* The walk under the calling thread's pin `from` rests from now on: the same pin, on the list. Cannot fail, and
- * at every moment one of the two is found. `from` is still to be popped. */
+void mtaio__rest_begin(struct resting *rest, const struct reclaimer *of);
+
+/* The walk under the calling thread's pin `from` rests from now on: the same pin, in the list. Cannot fail,
+ * and at every moment one of the two is found. `from` is still to be popped. */
 void mtaio__rest_move(struct resting *rest, struct pin *from);
-void mtaio__rest_pop(struct resting *rest);
+void mtaio__rest_end(struct resting *rest);
 
 /* --- Scanning ---------------------------------------------------------------------------------- */
 

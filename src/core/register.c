@@ -20,10 +20,17 @@ static ATOMIC(struct table *) *table_of(mtaio_emitter *em, bool pattern) {
     return pattern ? &em->pattern_table : &em->table;
 }
 
-struct node *mtaio__node_find_locked(const mtaio_emitter *em, const char *pattern) {
-    size_t length = strlen(pattern);
-    const struct table *t = strchr(pattern, '*') ? em->pattern_table : load_relaxed(&em->table);
-    return t ? mtaio__table_find(t, pattern, length, mtaio__hash(pattern, length)) : NULL;
+int mtaio__key_init(struct key *key, const char *pattern) {
+    bool is_name;
+    int r = mtaio__pattern_check(pattern, &is_name);
+    if (r < 0) return r;
+    *key = (struct key){pattern, (size_t)r, mtaio__hash(pattern, (size_t)r), !is_name};
+    return 0;
+}
+
+struct node *mtaio__node_find_locked(const mtaio_emitter *em, const struct key *key) {
+    const struct table *t = key->is_pattern ? em->pattern_table : load_relaxed(&em->table);
+    return t ? mtaio__table_find(t, key->text, key->length, key->hash) : NULL;
 }
 
 /* A name's lanes begin with the handlers of the patterns that match it. */
@@ -35,7 +42,7 @@ static int fill_from_patterns(mtaio_emitter *em, struct node *n) {
         r = mtaio__node_reserve(em->family, n, listener_rank(l));
         if (r == 0) mtaio__node_append(n, l);
     }
-    mtaio__plan_fini(&plan);
+    plan_fini(&plan);
     return r;
 }
 
@@ -47,25 +54,24 @@ static void remove_node(mtaio_emitter *em, struct node *n) {
     reclaim_tick(r);
 }
 
-int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct node **ret) {
-    struct node *n = mtaio__node_find_locked(em, pattern);
+int mtaio__node_obtain_locked(mtaio_emitter *em, const struct key *key, struct node **ret) {
+    struct node *n = mtaio__node_find_locked(em, key);
     if (n) {
         if (em->idle == n) em->idle = NULL;
         *ret = n;
         return 0;
     }
     struct reclaimer *clock = &em->family->reclaimer;
-    size_t length = strlen(pattern);
-    unsigned flags = (strchr(pattern, '*') ? NODE_PATTERN : 0u) | (em->derivation ? NODE_DERIVED : 0u) |
-                     (strcmp(pattern, "error") == 0 ? NODE_ERROR : 0u);
+    unsigned flags = (key->is_pattern ? NODE_PATTERN : 0u) | (em->derivation ? NODE_DERIVED : 0u) |
+                     (strcmp(key->text, "error") == 0 ? NODE_ERROR : 0u);
     ATOMIC(struct table *) *table = table_of(em, flags & NODE_PATTERN);
     int r = mtaio__table_reserve(table, clock);
     if (r < 0) return r;
     reclaim_tick(clock);
-    n = mtaio__node_new(clock, pattern, length, flags);
+    n = mtaio__node_new(clock, key->text, key->length, flags);
     if (!n) return MTAIO_ENOMEM;
     if (flags & NODE_PATTERN) {
-        ATOMIC(void *) *slot = mtaio__topics_add(&em->patterns, pattern);
+        ATOMIC(void *) *slot = mtaio__topics_add(&em->patterns, key->text);
         r = slot ? 0 : MTAIO_ENOMEM;
         if (slot) store_release(slot, n); /* pairs with topics_match */
     } else {
@@ -76,7 +82,7 @@ int mtaio__node_obtain_locked(mtaio_emitter *em, const char *pattern, struct nod
         mtaio__node_free(n);
         return r;
     }
-    mtaio__table_insert(load_relaxed(table), n, mtaio__hash(pattern, length));
+    mtaio__table_insert(load_relaxed(table), n, key->hash);
     *ret = n;
     return 0;
 }
@@ -146,16 +152,16 @@ static void commit(mtaio_emitter *em, struct node *n, struct listener *l) {
     }
 }
 
-static int link_to_source(mtaio_emitter *em, struct node *n);
+static int link_to_source(mtaio_emitter *em, struct node *n, const struct key *key);
 
 /* A node with room for l everywhere, and a link to it in the source. */
-static int prepare(mtaio_emitter *em, const char *pattern, enum rank rank, struct node **ret) {
+static int prepare(mtaio_emitter *em, const struct key *key, enum rank rank, struct node **ret) {
     struct node *n;
     if (load_relaxed(&em->family->reclaimer.clock) > CLOCK_MAX - UINT32_MAX) return MTAIO_ELIMIT;
-    int r = mtaio__node_obtain_locked(em, pattern, &n);
+    int r = mtaio__node_obtain_locked(em, key, &n);
     if (r < 0) return r;
     r = reserve_all(em, n, rank);
-    if (r == 0) r = link_to_source(em, n);
+    if (r == 0 && em->source) r = link_to_source(em, n, key);
     if (r < 0)
         mtaio__node_release_locked(em, n);
     else
@@ -163,15 +169,14 @@ static int prepare(mtaio_emitter *em, const char *pattern, enum rank rank, struc
     return r;
 }
 
-static int link_to_source(mtaio_emitter *em, struct node *n) {
-    if (!em->source || *node_link(n)) return 0;
-    if (!mtaio__derivation_admits(em->derivation, node_name(n), !(n->flags & NODE_PATTERN))) return 0;
+static int link_to_source(mtaio_emitter *em, struct node *n, const struct key *key) {
+    if (*node_link(n) || !mtaio__derivation_admits(em->derivation, key->text, !key->is_pattern)) return 0;
     mtaio_handler h = {.size = sizeof h, .ctx = em};
     struct listener *link = mtaio__listener_new(&h, mtaio__derived_call, RANK_DERIVED, true);
     if (!link) return MTAIO_ENOMEM;
     listener_more(link)->target = n;
     struct node *above;
-    int r = prepare(em->source, node_name(n), RANK_DERIVED, &above);
+    int r = prepare(em->source, key, RANK_DERIVED, &above);
     if (r < 0) {
         mtaio__listener_free(link);
         return r;
@@ -182,15 +187,14 @@ static int link_to_source(mtaio_emitter *em, struct node *n) {
     return 0;
 }
 
-int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, mtaio_listener **ret) {
+int mtaio__register(mtaio_emitter *em, const struct key *key, struct listener *l, mtaio_listener **ret) {
     struct family *f = em->family;
     mtaio_listener *handle = NULL;
     if (ret && !(handle = mtaio__alloc_zeroed(sizeof *handle))) return MTAIO_ENOMEM;
     struct node *n = NULL;
     size_t too_many = 0;
     os_lock(&f->lock);
-    int r =
-        load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : prepare(em, pattern, listener_rank(l), &n);
+    int r = load_relaxed(&em->unusual) & EM_CLOSED ? MTAIO_ECLOSED : prepare(em, key, listener_rank(l), &n);
     if (r == 0) {
         if (handle) {
             *handle = (mtaio_listener){.refs = 1, .family = f, .em = em, .listener = l, .was = l};
@@ -210,7 +214,7 @@ int mtaio__register(mtaio_emitter *em, const char *pattern, struct listener *l, 
     if (too_many)
         mtaio__trouble(em, &(mtaio_trouble){.kind = MTAIO_TROUBLE_LISTENERS,
                                             .emitter = mtaio_emitter_name(em),
-                                            .name = pattern,
+                                            .name = key->text,
                                             .status = MTAIO_ELIMIT,
                                             .count = too_many});
     return r;

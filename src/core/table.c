@@ -10,10 +10,15 @@
 
 static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
 
+static __attribute__((noinline)) bool is_same_long(const char *a, const char *b, size_t n) {
+    return memcmp(a, b, n) == 0;
+}
+
 /* memcmp for names, most of which are short: two loads that may overlap instead of a call. */
-static bool is_same(const char *a, const char *b, size_t n) {
+static inline bool is_same(const char *a, const char *b, size_t n) {
     uint64_t x, y, u, v;
-    if (n > 16) return memcmp(a, b, n) == 0;
+    uint32_t s, t, p, q;
+    if (n > 16) return is_same_long(a, b, n);
     if (n >= 8) {
         memcpy(&x, a, 8);
         memcpy(&y, b, 8);
@@ -21,18 +26,32 @@ static bool is_same(const char *a, const char *b, size_t n) {
         memcpy(&v, b + n - 8, 8);
         return ((x ^ y) | (u ^ v)) == 0;
     }
+    if (n >= 4) {
+        memcpy(&s, a, 4);
+        memcpy(&t, b, 4);
+        memcpy(&p, a + n - 4, 4);
+        memcpy(&q, b + n - 4, 4);
+        return ((s ^ t) | (p ^ q)) == 0;
+    }
     for (size_t i = 0; i < n; i++)
         if (a[i] != b[i]) return false;
     return true;
+}
+
+/* A bit for each slot with the tag: which it is cannot be predicted, so no branch asks. */
+static inline unsigned equal_tags(const struct bucket *b, uint32_t tag) {
+    _Static_assert(SLOTS == 5, "each is named");
+    return (unsigned)(load_relaxed(&b->tag[0]) == tag) | (unsigned)(load_relaxed(&b->tag[1]) == tag) << 1 |
+           (unsigned)(load_relaxed(&b->tag[2]) == tag) << 2 |
+           (unsigned)(load_relaxed(&b->tag[3]) == tag) << 3 |
+           (unsigned)(load_relaxed(&b->tag[4]) == tag) << 4;
 }
 
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
     uint32_t tag = tag_of(hash), at = (uint32_t)hash;
     for (uint32_t tries = 0; tries <= t->mask; tries++, at++) {
         const struct bucket *b = &t->buckets[at & t->mask];
-        unsigned equal = 0; /* a bit for each slot: which it is cannot be predicted, so no branch asks */
-        for (int i = 0; i < SLOTS; i++) equal |= (unsigned)(load_relaxed(&b->tag[i]) == tag) << i;
-        for (; equal; equal &= equal - 1) {
+        for (unsigned equal = equal_tags(b, tag); equal; equal &= equal - 1) {
             struct node *n = load_acquire(&b->node[__builtin_ctz(equal)]); /* pairs with table_insert */
             if (n && n->length == length && is_same(node_name(n), name, length)) return n;
         }

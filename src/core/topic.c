@@ -21,6 +21,12 @@ static uint64_t last_word(const char *s, size_t length) {
         memcpy(&word, s + length - 8, 8);
         return word >> (64 - length % 8 * 8);
     }
+    if (length >= 4) { /* two that overlap */
+        uint32_t low, high;
+        memcpy(&low, s, 4);
+        memcpy(&high, s + length - 4, 4);
+        return low | (uint64_t)high << (length - 4) * 8;
+    }
     while (length-- > 0) word = word << 8 | (unsigned char)s[length];
     return word;
 }
@@ -88,10 +94,12 @@ static size_t bounded_length(const char *s) {
 }
 
 int mtaio__name_check(const char *name) {
+    return name ? mtaio__name_check_length(name, bounded_length(name)) : MTAIO_EINVAL;
+}
+
+int mtaio__name_check_length(const char *name, size_t length) {
     bool is_name;
-    if (!name) return MTAIO_EINVAL;
-    size_t length = bounded_length(name);
-    if (length == 0) return MTAIO_ENAME;
+    if (length == 0 || length > MTAIO_NAME_MAX) return MTAIO_ENAME;
     if (likely(is_plain_name(name, length))) return (int)length;
     return is_pattern(name, length, &is_name) && is_name ? (int)length : MTAIO_ENAME;
 }
@@ -100,7 +108,9 @@ int mtaio__pattern_check(const char *pattern, bool *ret_is_name) {
     bool is_name;
     if (!pattern) return MTAIO_EINVAL;
     size_t length = bounded_length(pattern);
-    if (length == 0 || !is_pattern(pattern, length, &is_name)) return MTAIO_EPATTERN;
+    if (length == 0) return MTAIO_EPATTERN;
+    is_name = is_plain_name(pattern, length);
+    if (unlikely(!is_name) && !is_pattern(pattern, length, &is_name)) return MTAIO_EPATTERN;
     if (ret_is_name) *ret_is_name = is_name;
     return (int)length;
 }

@@ -15,6 +15,24 @@ static void check_added(void) {
     scene_end_ab();
 }
 
+/* There is room in the lane that the emission looks at. Whether or not it sees the new one: that one is kept
+ * while it runs. */
+static void setup_room(void) {
+    scene_one();
+    EXPLORE_CHECK(listen_to("x", &s.c, NULL) == 0);
+}
+static void add_b_cancel_b(void) {
+    enter();
+    EXPLORE_CHECK(listen_to("x", &s.b, &s.other) == 0);
+    *result_here() = mtaio_listener_cancel(s.other);
+}
+static void check_added_and_cancelled(void) {
+    EXPLORE_CHECK(s.a.calls == 1 && s.c.calls == 1 && s.b.calls <= 1 && s.result[1] == 2 + s.b.calls);
+    EXPLORE_CHECK(s.result[2] == 1 && mtaio_emit_name(s.name, NULL) == 2);
+    scene_end_ab();
+    EXPLORE_CHECK(s.c.destroyed == 1);
+}
+
 /* Two emissions in a row: the second begins after the removal, if that has returned before. */
 static void emit_after_flag(void) {
     enter();
@@ -315,6 +333,10 @@ static void check_reclaimed(void) {
 
 static const struct bounded table[] = {
     ALL("emit-add", ONE, TWO(emit_x, add_b), .check = check_added),
+    ALL("emit-add-and-cancel", .setup = setup_room, TWO(emit_x, add_b_cancel_b),
+        .check = check_added_and_cancelled),
+    ALL("emit-by-name-add-and-cancel", .setup = setup_room, TWO(emit_x_by_name, add_b_cancel_b),
+        .check = check_added_and_cancelled),
     ALL("emit-cancel", ONE, TWO(emit_x, cancel), .check = check_cancelled),
     ALL("emit-after-cancel", ONE, TWO(emit_after_flag, cancel_and_tell), .check = check_cancelled),
     ALL("emit-cancel-first-of-two", .setup = setup_two, TWO(emit_x, cancel), .check = check_cancelled_first),

@@ -396,7 +396,7 @@ static int op_batch(int slot, int name, int how) {
     } else if (how % 8 == 3) {
         r = trace.modelling ? m_batch[n].items.count : (int)mtaio_batch_count(real.batch[n]);
     } else {
-        r = trace.modelling ? m_batch_emit(n, (struct item){name, data})
+        r = trace.modelling ? m_batch_emit(n, (struct item){.name = name, .data = data})
                             : mtaio_batch_emit(real.batch[n], text[name], number(data));
     }
     s->waiting = waited;

@@ -45,16 +45,6 @@ static int taker(int em, int name) {
 
 static bool is_error(int name) { return name == 4; }
 
-static bool is_handled(int em) {
-    for (int i = 0; i < m_registrations; i++) {
-        const struct m_registration *r = &m_reg[i];
-        if (!r->there || r->rank == HOOK || !admits(r->pattern, 4)) continue;
-        if (r->em == em ? r->rank != WATCH : lets_listen(r->em, r->pattern) && stands_behind(r, em))
-            return true;
-    }
-    return false;
-}
-
 /* 1: held back. Else *ret is the emission that begins. */
 static int m_start(int em, const struct m_event *event, bool unheld, bool tells, struct m_emission **ret) {
     if (m_em[em].closed) return MTAIO_ECLOSED;
@@ -65,13 +55,15 @@ static int m_start(int em, const struct m_event *event, bool unheld, bool tells,
     }
     struct m_emission *e = m_begin();
     e->tells = tells;
+    e->first = event->items.list[0].emitted;
     enter(e, em, event, m_clock);
     *ret = e;
     return 0;
 }
 
 static struct m_event m_plain(int name, int data) {
-    return (struct m_event){.items = {.list = {{name, data}}, .count = 1}, .error = is_error(name)};
+    return (struct m_event){.items = {.list = {{.name = name, .data = data}}, .count = 1},
+                            .error = is_error(name)};
 }
 
 static int m_emit(int em, const struct m_event *event, bool unheld, bool tells) {
@@ -96,8 +88,8 @@ static int m_emit_async(int em, const struct m_event *event) {
 /* A list as one event. */
 static int m_emit_batch(int em, const struct items *items) {
     struct m_event event = {.items = *items, .batch = true};
-    for (int i = 0; i < items->count; i++) event.unhandled |= is_error(items->list[i].name);
-    event.unhandled = event.unhandled && !is_handled(em);
+    static int emitted;
+    for (int i = 0; i < items->count; i++) event.items.list[i].emitted = ++emitted;
     return m_emit(em, &event, false, false);
 }
 

@@ -83,6 +83,7 @@ static const struct entry *next_entry(void) {
 
 struct item {
     int name, data;
+    int emitted; /* as what, when it was last emitted in a batch */
 };
 struct items {
     struct item list[ITEMS];
@@ -91,7 +92,7 @@ struct items {
 
 struct m_event {
     struct items items; /* of a plain event one */
-    bool batch, stopped, error, unhandled;
+    bool batch, stopped, error;
 };
 
 static struct m_emitter {

@@ -105,7 +105,8 @@ static int play(mtaio_event *event, void *ctx) {
     for (size_t i = 0; i < mtaio_event_count(event); i++) {
         const mtaio_event *one = mtaio_event_at(event, i);
         expect(items.count < ITEMS);
-        items.list[items.count++] = (struct item){name_of(mtaio_event_name(one)), data_of(one)};
+        items.list[items.count++] =
+            (struct item){.name = name_of(mtaio_event_name(one)), .data = data_of(one)};
     }
     return run_actor(c->em, c->actor, event, &items, mtaio_event_is_batch(event), &deferral);
 }

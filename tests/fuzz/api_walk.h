@@ -30,6 +30,8 @@ struct m_emission {
     struct m_frame frame[FRAMES];
     int frames, called, watched, failed;
     bool closed, used, async, tells;
+    int first; /* of a batch: as what its first event was emitted */
+    bool handled[ITEMS];
     int rests; /* on a deferral, or HANDLE */
 };
 static struct m_emission m_emission[32];
@@ -139,7 +141,11 @@ static bool m_call(struct m_emission *e, int reg) {
     int deferral = HANDLE;
     bool *stopped = r->rank == WATCH ? NULL : &f->event.stopped;
     int status = run_actor(r->em, r->actor, stopped, &part.items, part.batch, &deferral);
-    e->watched += f->event.error && r->rank == WATCH;
+    e->watched += r->rank == WATCH;
+    for (int i = 0; i < part.items.count && r->rank != WATCH; i++) {
+        int at = part.items.list[i].emitted - e->first;
+        if (part.batch && at >= 0 && at < ITEMS) e->handled[at] = true;
+    }
     bool ended = false;
     if (deferral != HANDLE) {
         struct m_deferral *d = &m_deferral[deferral];
@@ -278,7 +284,9 @@ static void step(struct m_emission *e, bool *ret_rests) {
 static int m_result(const struct m_emission *e, const struct m_event *event) {
     if (event->error && e->called == e->watched) return MTAIO_EUNHANDLED;
     int r = e->failed == 0 ? e->called : e->closed ? MTAIO_ECLOSED : MTAIO_EHANDLER;
-    return event->unhandled && r >= 0 ? MTAIO_EUNHANDLED : r;
+    for (int i = 0; event->batch && i < event->items.count && r >= 0; i++)
+        if (event->items.list[i].name == 4 && !e->handled[i]) return MTAIO_EUNHANDLED;
+    return r;
 }
 
 /* Until it is over, or rests. */

@@ -97,16 +97,32 @@ static void never_done(int result, const mtaio_report *report, void *ctx) {
 
 static int deeper(mtaio_event *event, void *em) {
     int *left = mtaio_event_data(event);
-    if (--*left == 0) return 0;
-    return mtaio_emit_start(em, MTAIO_EMISSION(.name = "a", .data = left), never_done);
+    mtaio_deferral *deferral;
+    if (--*left <= 0) return 0;
+    expect(mtaio_event_defer(event, &deferral) == 0);
+    expect(mtaio_emit_start(em, MTAIO_EMISSION(.name = "a", .data = left), never_done) == 1);
+    expect(mtaio_deferral_complete(deferral, 0) == 0);
+    mtaio_deferral_unref(deferral);
+    return 0;
 }
 
-/* What the library keeps for the thread is there: places for nested emissions, a few emissions to be used again. */
+static int pass_all(const mtaio_event *event, void *ctx) {
+    (void)event;
+    (void)ctx;
+    return 1;
+}
+
+/* What the library keeps for the thread is there: places for nested emissions, a few emissions, deferrals and parts of
+ * emissions behind derived emitters, to be used again. */
 static void warm_up(void) {
-    mtaio_emitter *em;
-    int depth = 20;
-    expect(mtaio_emitter_new(NULL, &em) == 0 && mtaio_on(em, "a", deeper, em) == 0 &&
-           mtaio_emit(em, "a", &depth) == 1);
+    mtaio_emitter *em, *chain[6];
+    int depth = 20, none = 0;
+    expect(mtaio_emitter_new(NULL, &em) == 0 && mtaio_on(em, "a", deeper, em) == 0 && mtaio_emit(em, "a", &depth) == 1);
+    for (int i = 0; i < 6; i++)
+        expect(mtaio_emitter_filter(i > 0 ? chain[i - 1] : em, NULL, MTAIO_FILTER(.call = pass_all), &chain[i]) == 0);
+    expect(mtaio_on(chain[5], "b", deeper, em) == 0);
+    expect(mtaio_emit_start(em, MTAIO_EMISSION(.name = "b", .data = &none), never_done) == 1);
+    for (int i = 0; i < 6; i++) mtaio_emitter_unref(chain[i]);
     mtaio_emitter_unref(em);
 }
 

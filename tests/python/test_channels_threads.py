@@ -444,10 +444,11 @@ def test_a_signal_does_not_end_a_blocking_call():
     before = signal.signal(signal.SIGALRM, lambda *args: seen.append(1))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-        begin = time.monotonic()
-        with pytest.raises(ChannelTimeoutError):
-            subscriber.receive_blocking(timeout=0.1)
-        assert time.monotonic() - begin >= 0.09 and len(seen) >= 3
+        while len(seen) < 3:   # on a busy machine few signals come in time
+            begin = time.monotonic()
+            with pytest.raises(ChannelTimeoutError):
+                subscriber.receive_blocking(timeout=0.1)
+            assert time.monotonic() - begin >= 0.09
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

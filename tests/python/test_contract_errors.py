@@ -219,6 +219,55 @@ async def test_a_monitor_alone_does_not_handle_an_error(emitter):
     assert seen == ['error']
 
 
+def nobody(emitter):
+    pass
+
+
+def monitor(emitter):
+    emitter.on('error', P.MONITOR)(lambda event: None)
+
+
+def filter_refuses(emitter):
+    emitter.filter(lambda event: event.name != 'error').on('*')(lambda event: None)
+
+
+def monitor_behind_a_filter(emitter):
+    emitter.filter(lambda event: True).on('*', P.MONITOR)(lambda event: None)
+
+
+def monitor_behind_a_map(emitter):
+    emitter.map(lambda event: event).on('*', P.MONITOR)(lambda event: None)
+
+
+@pytest.mark.parametrize('prepare', [nobody, monitor, filter_refuses, monitor_behind_a_filter, monitor_behind_a_map])
+async def test_an_error_that_nobody_handles_is_reported_alone_and_in_a_batch(emitter, prepare):
+    """Emitting it with no handler is an EventEmitError: only what was called counts, and no monitor."""
+    prepare(emitter)
+    error, seen = ValueError('lost'), []
+    emitter.on('a')(lambda event: seen.append(event.name))
+    with pytest.raises(EventEmitError) as caught:
+        await emitter.emit('error', error)
+    assert caught.value.__cause__ is error
+    with pytest.raises(EventEmitError) as caught:
+        async with emitter.batch_operations():
+            await emitter.emit('a', 1)
+            await emitter.emit('error', error)
+    assert caught.value.__cause__ is error and seen == ['a']
+
+
+async def test_each_error_of_a_batch_counts_for_itself(emitter):
+    seen = []
+    emitter.filter(lambda event: event.data == 'passes').on('error')(lambda event: seen.append(event.data))
+    async with emitter.batch_operations():
+        await emitter.emit('error', 'passes')
+        await emitter.emit('error', 'passes')
+    with pytest.raises(EventEmitError):
+        async with emitter.batch_operations():
+            await emitter.emit('error', 'passes')
+            await emitter.emit('error', 'refused')
+    assert seen == [['passes', 'passes'], ['passes']]
+
+
 async def test_a_pattern_handles_an_error(emitter):
     seen = []
     emitter.on('*')(lambda event: seen.append(event.name))

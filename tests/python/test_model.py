@@ -259,14 +259,11 @@ class Model(World):
 
     async def carry_out(self, event):
         snapshot = [self.handlers[n] for n in self.registered]
-        walk = types.SimpleNamespace(failures=0, handled=False)
-        await self.level(ROOT, event, snapshot, walk, event.recorded)
-        # Errors do not vanish: where nobody handles one, the emission says so; a batch, if it has nothing else to say, and
-        # nothing derived might have.
-        if event.batch:
-            walk.handled = any(matches(h.pattern, 'error') and (h.priority != 'MONITOR' or h.where != ROOT)
-                               for h in snapshot)
-        unhandled = not walk.handled and any(name == 'error' for name, _ in event.recorded)
+        walk = types.SimpleNamespace(failures=0, handled=set())   # indices of events
+        original = [(name, index) for index, (name, _) in enumerate(event.recorded)]
+        await self.level(ROOT, event, snapshot, walk, original)
+        # Errors do not vanish: where nobody handles one, the emission says so; a batch, if it has nothing else to say.
+        unhandled = any(name == 'error' and index not in walk.handled for index, (name, _) in enumerate(event.recorded))
         if walk.failures and (event.batch or not unhandled):
             raise ModelFailed(walk.failures)
         if unhandled:
@@ -278,7 +275,7 @@ class Model(World):
                    for h in snapshot for name, _ in original)
 
     async def level(self, where, event, snapshot, walk, original):
-        """original: the source's names, by which handlers are chosen."""
+        """original: the source's names, by which handlers are chosen, and which of its events they are."""
         for priority in ORDER:
             if priority == 'MONITOR' and event.propagate and where < TENFOLD and \
                     self.behind(where + 1, event, snapshot, original):
@@ -308,7 +305,8 @@ class Model(World):
             return
         if handler.once:
             self.registered.remove(handler.number)
-        walk.handled |= handler.priority != 'MONITOR'
+        if handler.priority != 'MONITOR':
+            walk.handled.update(index for name, index in original if matches(handler.pattern, name))
         shown = ModelEvent(mine, event.batch)
         shown.propagate = event.propagate
         try:

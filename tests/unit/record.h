@@ -208,8 +208,31 @@ static inline void never_done(int result, const mtaio_report *report, void *ctx)
 
 static inline int touch_deep(mtaio_event *event, void *em) {
     int *left = mtaio_event_data(event);
+    mtaio_deferral *deferral;
     if (--*left == 0) return 0;
-    return mtaio_emit_start(em, MTAIO_EMISSION(.name = "warm.up", .data = left), never_done);
+    CHECK(mtaio_event_defer(event, &deferral) == 0);
+    CHECK(mtaio_emit_start(em, MTAIO_EMISSION(.name = "warm.up", .data = left), never_done) >= 0);
+    CHECK(mtaio_deferral_complete(deferral, 0) == 0);
+    mtaio_deferral_unref(deferral);
+    return 0;
+}
+
+static inline int touch_pass(const mtaio_event *event, void *ctx) {
+    (void)event;
+    (void)ctx;
+    return 1;
+}
+
+/* Behind more derived emitters than a thread keeps memory for. */
+static inline void touch_behind(mtaio_emitter *em) {
+    mtaio_emitter *chain[6];
+    int one = 1;
+    for (size_t i = 0; i < COUNT(chain); i++)
+        CHECK(mtaio_emitter_filter(i > 0 ? chain[i - 1] : em, NULL, MTAIO_FILTER(.call = touch_pass), &chain[i]) == 0);
+    CHECK(mtaio_on(chain[COUNT(chain) - 1], "warm.behind", touch_deep, em) == 0);
+    CHECK(mtaio_emit_start(em, MTAIO_EMISSION(.name = "warm.behind", .data = &one), never_done) == 1);
+    for (size_t i = 0; i < COUNT(chain); i++)
+        mtaio_emitter_unref(chain[i]);
 }
 
 static inline void touch(unsigned index, void *together) {
@@ -219,13 +242,14 @@ static inline void touch(unsigned index, void *together) {
     CHECK(mtaio_emitter_new(NULL, &em) == 0);
     CHECK(mtaio_on(em, "warm.up", touch_deep, em) == 0);
     CHECK(mtaio_emit(em, "warm.up", &depth) == 1);
+    touch_behind(em);
     mtaio_emitter_unref(em);
     if (together != NULL)
         support_barrier_wait(together);
 }
 
 /* What the library keeps for good (a place for each thread that emits at the same time, more for deep nesting,
- * a few emissions to be used again) is made before the first test. */
+ * a few emissions, deferrals and parts of emissions to be used again) is made before the first test. */
 static inline void warm_threads(void) {
     struct support_barrier together;
     support_barrier_init(&together, 8);

@@ -48,6 +48,7 @@ static void make_world(struct world *w) {
     w->waits = (struct actor){.tag = "waits", .deferral = &w->deferral};
     listen(w->em, "x.y", &w->a);
     listen(w->em, "x.*", &w->b);
+    listen(w->em, "error", &w->a);
     listen(w->em, "bad", &w->bad);
     listen(w->em, "waits", &w->waits);
     OK(mtaio_on(w->em, "or fails", defer_it, NULL));
@@ -55,6 +56,7 @@ static void make_world(struct world *w) {
     listen(w->derived, "x.z", &w->a);
     OK(mtaio_batch_new(w->em, &w->batch));
     OK(mtaio_batch_emit(w->batch, "x.y", "batched"));
+    OK(mtaio_batch_emit(w->batch, "error", "too"));
     OK(mtaio_emitter_suppress(w->em, "held", &w->held));
     OK(mtaio_emit(w->em, "held", "held"));
     w->event = event_new("x.y", NULL);
@@ -281,7 +283,7 @@ static const struct scenario scenarios[] = {
     {"set name", call_set_name, NULL, 0},
     {"batch emit", call_batch_emit, NULL, 0},
     {"batch emit event", call_batch_event, NULL, 0},
-    {"batch end", call_batch_end, NULL, 2},
+    {"batch end", call_batch_end, NULL, 3},
     {"batch end, async", call_batch_end_async, NULL, 0},
     {"replay", call_replay, NULL, 1},
     {"held back", call_held, NULL, 0},
