@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+enum { AT_ONCE = 64 };       /* messages in a run, and in a pack */
 enum { SUBJECT_MAX = 4096 }; /* what servers take by default: a line of the protocol has little more */
 
 /* --- connection.c */
@@ -85,11 +86,24 @@ bool mtaio__is_no_topic(const char *topic);
 bool mtaio__topic_is_of(const char *topic, const char *const *patterns);
 bool mtaio__patterns_take_all(const char *const *patterns);
 
-/* The reply subject "_MTAIO.<id>.<number>": hexadecimal. */
-enum { REPLY_MAX = 48 };
-void mtaio__reply_make(uint64_t id, uint64_t number, char *ret);
-bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number); /* false: another kind */
+/* The reply subject "_MTAIO.<id>.<first>.<count>", hexadecimal: the message holds the sender's messages from
+ * number `first` on, `count` of them: 1 is left out, and is a message as it is; more are a pack; 0 tells what
+ * comes next. */
+enum { REPLY_MAX = 56 };
+struct numbers {
+    uint64_t id, first;
+    unsigned count; /* AT_ONCE at most */
+};
+void mtaio__reply_make(uint64_t id, uint64_t first, unsigned count, char *ret);
+bool mtaio__reply_read(const char *reply, struct numbers *ret); /* false: another kind */
 bool mtaio__is_reply_of_ours(const char *reply);
+
+/* A pack is each message's length, in four bytes, the highest first, and its bytes. */
+enum { PACK_HEAD = 4 };
+size_t mtaio__pack_put(char *at, const void *data, size_t bytes); /* how much that was */
+
+/* The next message; false: there is none, or it is not whole. */
+bool mtaio__pack_next(const char **at, const char *end, const char **ret_data, size_t *ret_bytes);
 
 /* A number in as few digits as it needs; the first returns where it ends, the second whether it was one, of 1
  * to 16 digits and nothing more. */
@@ -109,13 +123,10 @@ struct peers {
     size_t last;
 };
 
-/* The peer has sent this number, and it came here or is only told of: how many are missing by now. ret_again:
- * it came before. */
-uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again);
+/* The peer has sent these: how many before them are missing. ret_again: they came before. */
+uint64_t mtaio__peers_note(struct peers *p, const struct numbers *n, bool *ret_again);
 
 /* --- codec.c: a codec that is not set does nothing */
-
-enum { AT_ONCE = 64 }; /* messages in a run */
 
 /* What is sent of one message. */
 struct load {

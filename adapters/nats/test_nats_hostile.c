@@ -32,6 +32,11 @@ static void hostile_messages(void **state) {
         "PUB shop.ok _MTAIO.11111111111111111.1 1\r\nx\r\n",
         "PUB shop.ok _MTAIO.1.ffffffffffffffff 1\r\nx\r\n",
         "PUB shop.ok _MTAIO.2.5 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.5.1 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6. 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.1x 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.41 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.2.2 1\r\nx\r\n",
         "HPUB shop.ok 12 13\r\nNATS/1.0\r\n\r\nx\r\n",
     };
     struct side a;
@@ -71,7 +76,7 @@ static void gaps(void **state) {
         side_expects(&narrow, *p, *p + 2);
     }
     CHECK(a.told_lost == 2 && a.lost == 2 + 9 && side_stats(&a).lost == 11); /* 3, 4; 7 to f: hexadecimal */
-    raw_send(raw, "PUB shop.$mtaio-sent _MTAIO.abc.14 0\r\n\r\n");
+    raw_send(raw, "PUB shop.$mtaio-sent _MTAIO.abc.15.0 0\r\n\r\n");         /* what comes next */
     EVENTUALLY(side_stats(&a).lost == 11 + 4);
     CHECK(side_stats(&narrow).lost == 0);
     side_end(&a);

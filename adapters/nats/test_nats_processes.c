@@ -147,14 +147,14 @@ static void *flow(void *arg) {
 
 /* Only what was in flight is lost, "peers which take everything of the prefix know how many", and no message
  * comes twice: what was sent is what was taken and what was reported lost. */
-static void killed_servers(void **state) {
+static void kill_servers(bool packs) {
     enum { KILLS = SLOW ? 4 : 10 };
-    (void)state;
     struct server own;
     struct side a, b;
     pthread_t thread;
     server_start(&own, NULL);
-    side_begin(&a, own.url, &(struct side_how){.send = EVERYTHING, .buffer_size = MTAIO_UNBOUNDED});
+    side_begin(&a, own.url,
+               &(struct side_how){.send = EVERYTHING, .buffer_size = MTAIO_UNBOUNDED, .pack = packs});
     side_begin(&b, own.url, &(struct side_how){.take = EVERYTHING});
     mtaio_subscriber_unref(a.sub);
     a.sub = NULL;
@@ -192,12 +192,23 @@ static void killed_servers(void **state) {
     server_end(&own);
 }
 
+static void killed_servers(void **state) {
+    (void)state;
+    kill_servers(false);
+}
+
+static void killed_servers_packs(void **state) {
+    (void)state;
+    kill_servers(true);
+}
+
 int main(int argc, char **argv) {
     if (argc == 5) return publisher(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_processes),
         cmocka_unit_test(three_processes),
         cmocka_unit_test(killed_servers),
+        cmocka_unit_test(killed_servers_packs),
     };
     program = "/proc/self/exe";
     server_start(&server, NULL);
