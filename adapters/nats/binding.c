@@ -56,10 +56,10 @@ static char **copy_patterns(const char *const *patterns) {
     return copy;
 }
 
-static uint64_t new_id(void) {
-    uint64_t id = 0;
-    if (getrandom(&id, sizeof id, 0) != sizeof id || id == 0) id = (uint64_t)mtaio__now_ns() | 1;
-    return id;
+uint64_t mtaio__random(void) {
+    uint64_t n = 0;
+    if (getrandom(&n, sizeof n, 0) != sizeof n || n == 0) n = (uint64_t)mtaio__now_ns() | 1;
+    return n;
 }
 
 static mtaio_nats_binding *binding_new(mtaio_nats *nats, mtaio_channel *ch,
@@ -70,7 +70,7 @@ static mtaio_nats_binding *binding_new(mtaio_nats *nats, mtaio_channel *ch,
     b->nats = nats;
     mtaio__nats_hold(nats);
     b->channel = mtaio_channel_ref(ch);
-    b->id = new_id();
+    b->id = mtaio__random();
     b->drain_until = INT64_MAX;
     b->prefix = strdup(o->prefix);
     b->prefix_length = strlen(o->prefix);

@@ -21,21 +21,36 @@ struct wire {
     bool is_closed; /* its last callback has run; the lock of nats */
 };
 
+enum { SERVERS = 64 };
+struct login {
+    char *user, *password, *token; /* "": none */
+    bool is_secret;                /* by certificate or credentials, which only the client library can tell */
+};
+struct servers {
+    char *text;
+    const char *urls[SERVERS]; /* in it */
+    int count;
+    struct login login;
+};
+
 struct mtaio_nats {
     atomic_size_t refs;  /* the user's and those of bindings' users; the last closes */
     atomic_size_t holds; /* of the memory: the users together, each binding, each wire */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic */
     struct wire out, in;
-    bool is_closing, is_closed;
-    bool was_open;     /* both were */
-    bool was_down;     /* since the last nats.connected or nats.reconnected */
-    size_t running;    /* subscriptions whose last call is not over */
-    int64_t resume_at; /* when publishing goes on; the lock */
+    bool is_closing; /* no binding is added any more */
+    bool is_leaving; /* the connections are being closed */
+    bool is_closed;
+    bool was_open;        /* both were */
+    atomic_bool was_down; /* since the last nats.connected or nats.reconnected; written under the lock */
+    size_t running;       /* subscriptions whose last call is not over */
+    int64_t resume_at;    /* when publishing goes on; the lock */
     mtaio_nats_binding *bindings;
     struct asking *asking;
 
-    /* Fixed. */
+    /* Fixed, once it is open. */
+    struct servers servers;
     mtaio_emitter *events;
     int64_t timeout_ns, retry_ns, resume_ns;
 };
@@ -65,6 +80,19 @@ void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t dead
 
 /* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
 int mtaio__failed(natsStatus s);
+
+void mtaio__set_words(const char *text);
+bool mtaio__nats_is_leaving(mtaio_nats *nats);
+
+/* --- servers.c */
+int mtaio__servers_set(struct servers *s, const mtaio_nats_options *options); /* EINVAL, ENOMEM */
+void mtaio__servers_clear(struct servers *s);
+int mtaio__servers_choose(mtaio_nats *nats); /* ETIMEDOUT: all are silent */
+bool mtaio__servers_are_silent(mtaio_nats *nats);
+
+/* --- probe.c: 1: it answers, or only the client library can tell; 0: it does not, and that one will see it;
+ * ETIMEDOUT: it says nothing, which that one would wait for; ECLOSED: the connection is being closed. */
+int mtaio__probe(mtaio_nats *nats, const char *url);
 
 /* --- subject.c: topics and subjects */
 
@@ -150,6 +178,8 @@ void mtaio__codec_clear(const mtaio_nats_codec *codec, mtaio_message *messages, 
 int mtaio__codec_decode(const mtaio_nats_codec *codec, mtaio_publication *p);
 
 /* --- binding.c */
+
+uint64_t mtaio__random(void);
 
 struct mtaio_nats_binding {
     atomic_size_t refs;

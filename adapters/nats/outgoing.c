@@ -70,6 +70,13 @@ static bool is_passing(natsStatus s) {
            s == NATS_TIMEOUT || s == NATS_STALE_CONNECTION || s == NATS_SSL_ERROR;
 }
 
+static void wait_until_up(mtaio_nats_binding *b) {
+    const struct timespec moment = {.tv_nsec = 1000000}; /* until the client library has seen what happened */
+    nanosleep(&moment, NULL);
+    while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT && !is_over(b))
+        continue;
+}
+
 /* Tries until it is sent or refused. false: the binding or the connection has ended before. What failed has
  * not reached the server: its last byte was not written. */
 static bool send_bytes(struct sending *sending, const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata,
@@ -77,7 +84,8 @@ static bool send_bytes(struct sending *sending, const mtaio_nats_bytes *bytes, c
     mtaio_nats_binding *b = sending->b;
     char reply[REPLY_MAX];
     mtaio__reply_make(b->id, sending->number + 1, count, reply);
-    while (!is_over(b)) {
+    for (; !is_over(b); wait_until_up(b)) {
+        if (b->nats->was_down) continue; /* since the message was taken out of the buffer */
         natsStatus s = publish(b, sending->subject, reply, bytes, metadata);
         if (s == NATS_OK) {
             sending->number += count;
@@ -85,14 +93,9 @@ static bool send_bytes(struct sending *sending, const mtaio_nats_bytes *bytes, c
             return true;
         }
         if (mtaio__failed(s) == MTAIO_ECLOSED) return false;
-        if (!is_passing(s)) {
-            refuse(b, mtaio_nats_error(), count);
-            return true;
-        }
-        struct timespec moment = {.tv_nsec = 1000000}; /* until the client library has seen what happened */
-        nanosleep(&moment, NULL);
-        while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT && !is_over(b))
-            continue;
+        if (is_passing(s)) continue;
+        refuse(b, mtaio_nats_error(), count);
+        return true;
     }
     return false;
 }
