@@ -1,4 +1,6 @@
 /* test_nats_hostile.c - what arrives from the wire is validated, and servers that are none do no harm. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -94,6 +96,7 @@ static void gaps(void **state) {
 struct stub {
     const char *first, *after;
     bool slowly;        /* a byte at a time */
+    bool splits;        /* says `after` once for each place in it, in two parts divided there */
     atomic_bool silent; /* from now on: who is there is thrown out, and who comes is only greeted */
     int fd, port;
     atomic_bool ends;
@@ -104,6 +107,16 @@ static void stub_say(struct stub *s, int fd, const char *text) {
     for (size_t i = 0, n = s->slowly ? 1 : strlen(text); i < strlen(text) && !s->ends; i += n) {
         if (send(fd, text + i, n, MSG_NOSIGNAL) <= 0) return;
         if (s->slowly) support_sleep_ms(50);
+    }
+}
+
+static void stub_say_split(struct stub *s, int fd, const char *text) {
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    for (size_t i = 1; i < strlen(text) && !s->ends; i++) {
+        if (send(fd, text, i, MSG_NOSIGNAL) <= 0) return;
+        support_sleep_ms(1); /* until it has been read, mostly */
+        if (send(fd, text + i, strlen(text) - i, MSG_NOSIGNAL) <= 0) return;
     }
 }
 
@@ -119,7 +132,7 @@ static void stub_talk(struct stub *s, int fd) {
         got[n] = '\0';
         if (greets_only) continue;
         if (strstr(got, "PING\r\n") && s->after) stub_say(s, fd, "PONG\r\n");
-        if (strstr(got, "SUB ") && s->after) stub_say(s, fd, s->after);
+        if (strstr(got, "SUB ") && s->after) (s->splits ? stub_say_split : stub_say)(s, fd, s->after);
     }
 }
 
@@ -239,6 +252,31 @@ static void lying_servers(void **state) {
     }
 }
 
+/* However what a server says is divided on its way, it is the same. */
+static void every_split(void **state) {
+    (void)state;
+    struct stub s = {.first = INFO,
+                     .after = "PING\r\nMSG shop.a 1 3\r\nxyz\r\n"
+                              "HMSG shop.h.b 1 22 24\r\nNATS/1.0\r\nkey: val\r\n\r\nhi\r\n+OK\r\nPONG\r\n",
+                     .splits = true};
+    struct side a;
+    char url[64];
+    mtaio_message m;
+    stub_begin(&s, url, sizeof url);
+    side_begin(&a, url, &(struct side_how){.take = EVERYTHING});
+    for (size_t i = 1; i < strlen(s.after); i++) {
+        side_expects(&a, "a", "xyz");
+        CHECK(mtaio_subscriber_receive(a.sub, 5000 * MS, &m) >= 0 && mtaio_message_bytes(&m) == 2);
+        CHECK(strcmp(mtaio_message_topic(&m), "h.b") == 0 && memcmp(mtaio_message_data(&m), "hi", 2) == 0);
+        CHECK(strcmp(mtaio_metadata_get(mtaio_message_metadata(&m), "key"), "val") == 0);
+        mtaio_message_clear(&m);
+    }
+    CHECK(a.disconnected == 0 && side_stats(&a).refused == 0);
+    mtaio_nats_close(a.nats, 100 * MS);
+    side_end(&a);
+    stub_end(&s);
+}
+
 static int count(mtaio_event *event, void *ctx) {
     (void)event;
     ++*(atomic_uint *)ctx;
@@ -301,9 +339,9 @@ static void silence_is_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_messages), cmocka_unit_test(gaps),
-        cmocka_unit_test(no_servers),       cmocka_unit_test(lying_servers),
-        cmocka_unit_test(silent_servers),   cmocka_unit_test(silence_is_told),
+        cmocka_unit_test(hostile_messages), cmocka_unit_test(every_split),   cmocka_unit_test(gaps),
+        cmocka_unit_test(no_servers),       cmocka_unit_test(lying_servers), cmocka_unit_test(silent_servers),
+        cmocka_unit_test(silence_is_told),
     };
     server_start(&server, NULL);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,7 @@ static void two_processes(void **state) {
 /* Three: the order of each publisher. */
 static void three_processes(void **state) {
     (void)state;
-    exchange(2, SLOW ? 25000 : 200000);
+    exchange(2, SLOW ? 25000 : 500000);
 }
 
 /* --- A server that is killed ------------------------------------------------------------------- */
