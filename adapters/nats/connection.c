@@ -243,6 +243,13 @@ static bool rest(mtaio_nats *nats, int64_t ns) {
     return goes_on;
 }
 
+/* One connection at a time: who closes them when it is told waits for the thread of the other. */
+static void tell_silent(mtaio_nats *nats, natsConnection *nc) {
+    if (atomic_exchange(&nats->is_telling, true)) return;
+    tell_of(nats, nc, "nats.error", "the server greets, and then says nothing more");
+    nats->is_telling = false;
+}
+
 /* On the client library's thread, before it connects again: it must not meet a silent server. While the
  * connection is being closed it must not connect at all. */
 static int64_t before_attempt(natsConnection *nc, int attempts, void *closure) {
@@ -251,8 +258,7 @@ static int64_t before_attempt(natsConnection *nc, int attempts, void *closure) {
     const struct timespec moment = {.tv_nsec = 1000000};
     (void)attempts;
     mtaio__nats_is_inside = true;
-    while (rest(nats, nats->retry_ns) && mtaio__servers_are_silent(nats))
-        tell_of(nats, nc, "nats.error", "the server greets, and then says nothing more");
+    while (rest(nats, nats->retry_ns) && mtaio__servers_are_silent(nats)) tell_silent(nats, nc);
     while (mtaio__nats_is_leaving(nats) && !natsConnection_IsClosed(nc)) nanosleep(&moment, NULL);
     mtaio__nats_is_inside = false;
     return 0;

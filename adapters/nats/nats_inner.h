@@ -39,8 +39,9 @@ struct mtaio_nats {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic */
     struct wire out, in;
-    bool is_closing; /* no binding is added any more */
-    bool is_leaving; /* the connections are being closed */
+    bool is_closing;        /* no binding is added any more */
+    bool is_leaving;        /* the connections are being closed */
+    atomic_bool is_telling; /* that a server is silent */
     bool is_closed;
     bool was_open;        /* both were */
     atomic_bool was_down; /* since the last nats.connected or nats.reconnected; written under the lock */

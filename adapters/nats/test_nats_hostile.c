@@ -234,8 +234,9 @@ static void lying_servers(void **state) {
         mtaio_channel *ch;
         stub_begin(&s, url, sizeof url);
         CHECK(mtaio_channel_new(NULL, &ch) == 0);
-        CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .timeout_ns = 300 * MS, .retry_ns = 20 * MS),
-                              &nats) == 0);
+        CHECK(
+            mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .timeout_ns = 2000 * MS, .retry_ns = 20 * MS),
+                            &nats) == 0);
         int r = mtaio_nats_bind(
             nats, ch, MTAIO_NATS_BINDING_OPTIONS(.prefix = "shop", .send = EVERYTHING, .take = EVERYTHING),
             &b);
@@ -327,7 +328,7 @@ static void silence_is_told(void **state) {
     atomic_uint troubled = 0;
     stub_begin(&s, url, sizeof url);
     CHECK(mtaio_emitter_new(NULL, &events) == 0 && mtaio_on(events, "nats.error", count, &troubled) == 0);
-    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = events, .timeout_ns = 100 * MS,
+    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = events, .timeout_ns = 1000 * MS,
                                              .retry_ns = 20 * MS),
                           &nats) == 0);
     s.silent = true;
@@ -337,11 +338,43 @@ static void silence_is_told(void **state) {
     stub_end(&s);
 }
 
+static int close_it(mtaio_event *event, void *ctx) {
+    struct side *s = ctx;
+    (void)event;
+    mtaio_nats_close(s->nats, 0);
+    return 0;
+}
+
+/* "Your code may call anything": closes while it is told that the server is silent. */
+static void closes_where_it_is_told(void **state) {
+    (void)state;
+    struct stub s = {.first = INFO, .after = ""};
+    struct side a = {0};
+    char url[64];
+    stub_begin(&s, url, sizeof url);
+    CHECK(mtaio_emitter_new(NULL, &a.events) == 0 && mtaio_on(a.events, "nats.error", close_it, &a) == 0);
+    CHECK(mtaio_on(a.events, "nats.closed", count, &a.closed) == 0);
+    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = a.events, .timeout_ns = 1000 * MS,
+                                             .retry_ns = 20 * MS),
+                          &a.nats) == 0);
+    s.silent = true;
+    EVENTUALLY(a.closed == 1);
+    mtaio_nats_close(a.nats, 0);
+    mtaio_nats_unref(a.nats);
+    mtaio_emitter_unref(a.events);
+    stub_end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_messages), cmocka_unit_test(every_split),   cmocka_unit_test(gaps),
-        cmocka_unit_test(no_servers),       cmocka_unit_test(lying_servers), cmocka_unit_test(silent_servers),
+        cmocka_unit_test(hostile_messages),
+        cmocka_unit_test(every_split),
+        cmocka_unit_test(gaps),
+        cmocka_unit_test(no_servers),
+        cmocka_unit_test(lying_servers),
+        cmocka_unit_test(silent_servers),
         cmocka_unit_test(silence_is_told),
+        cmocka_unit_test(closes_where_it_is_told),
     };
     server_start(&server, NULL);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
