@@ -220,7 +220,7 @@ static double sample_once(const bench_side *side, size_t times, bool *ret_distur
 /* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. Nor are any on
  * a machine so busy that the budget is used up. */
 static double sample(const bench_side *side, struct result *result) {
-    int retries = result->took_ns < 4 * options.sample_ns ? RETRIES : 0;
+    int retries = result->took_ns < 4 * options.sample_ns && !side->outside ? RETRIES : 0;
     bool disturbed;
     double ns = sample_once(side, result->times, &disturbed);
     for (; disturbed && retries > 0 && ns < 100 * options.sample_ns && bench_now_ns() < budget_end_ns; retries--) {

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+enum { AT_ONCE = 64 };       /* messages in a run, and in a pack */
 enum { SUBJECT_MAX = 4096 }; /* what servers take by default: a line of the protocol has little more */
 
 /* --- connection.c */
@@ -20,20 +21,38 @@ struct wire {
     bool is_closed; /* its last callback has run; the lock of nats */
 };
 
+enum { SERVERS = 64 };
+struct login {
+    char *user, *password, *token; /* "": none */
+    bool is_secret;                /* by certificate or credentials, which only the client library can tell */
+};
+struct servers {
+    char *text;
+    const char *urls[SERVERS]; /* in it */
+    int count;
+    struct login login;
+};
+
 struct mtaio_nats {
     atomic_size_t refs;  /* the user's and those of bindings' users; the last closes */
     atomic_size_t holds; /* of the memory: the users together, each binding, each wire */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic */
     struct wire out, in;
-    bool is_closing, is_closed;
-    bool was_open;     /* both were */
-    bool was_down;     /* since the last nats.connected or nats.reconnected */
-    size_t running;    /* subscriptions whose last call is not over */
-    int64_t resume_at; /* when publishing goes on; the lock */
+    bool is_closing;        /* no binding is added any more */
+    bool is_leaving;        /* the connections are being closed */
+    atomic_bool is_telling; /* that a server is silent */
+    bool is_closed;
+    bool was_open;        /* both were */
+    atomic_bool was_down; /* since the last nats.connected or nats.reconnected; written under the lock */
+    size_t running;       /* subscriptions whose last call is not over */
+    int64_t resume_at;    /* when publishing goes on; the lock */
+    bool is_awaiting;     /* takers that were there before: then earlier; the lock */
     mtaio_nats_binding *bindings;
+    struct asking *asking;
 
-    /* Fixed. */
+    /* Fixed, once it is open. */
+    struct servers servers;
     mtaio_emitter *events;
     int64_t timeout_ns, retry_ns, resume_ns;
 };
@@ -58,10 +77,24 @@ int mtaio__nats_wait_up(mtaio_nats *nats, int64_t deadline_ns);
 int64_t mtaio__now_ns(void);
 int64_t mtaio__deadline_of(int64_t timeout_ns); /* < 0: INT64_MAX */
 int64_t mtaio__to_ms(int64_t ns);               /* rounded up, 1 at least */
+void mtaio__cond_init(pthread_cond_t *cond);    /* by the monotonic clock */
 void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_ns);
 
 /* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
 int mtaio__failed(natsStatus s);
+
+void mtaio__set_words(const char *text);
+bool mtaio__nats_is_leaving(mtaio_nats *nats);
+
+/* --- servers.c */
+int mtaio__servers_set(struct servers *s, const mtaio_nats_options *options); /* EINVAL, ENOMEM */
+void mtaio__servers_clear(struct servers *s);
+int mtaio__servers_choose(mtaio_nats *nats); /* ETIMEDOUT: all are silent */
+bool mtaio__servers_are_silent(mtaio_nats *nats);
+
+/* --- probe.c: 1: it answers, or only the client library can tell; 0: it does not, and that one will see it;
+ * ETIMEDOUT: it says nothing, which that one would wait for; ECLOSED: the connection is being closed. */
+int mtaio__probe(mtaio_nats *nats, const char *url);
 
 /* --- subject.c: topics and subjects */
 
@@ -69,7 +102,9 @@ int mtaio__failed(natsStatus s);
  * what users give: topic NULL is none, and ours are refused. */
 int mtaio__subject_join(const char *prefix, const char *topic, char *ret);
 int mtaio__subject_of_topic(const char *prefix, const char *topic, char *ret);
-#define SENT_TOPIC "$mtaio-sent" /* tells the last number that was sent */
+#define SENT_TOPIC "$mtaio-sent"   /* tells the last number that was sent */
+#define PEERS_TOPIC "$mtaio-peers" /* presence.c */
+bool mtaio__is_own_topic(const char *topic);
 
 /* The subject of a subscription to all topics of the patterns, perhaps to more. ret_wider: it is. EPATTERN.
  */
@@ -83,11 +118,29 @@ bool mtaio__is_no_topic(const char *topic);
 bool mtaio__topic_is_of(const char *topic, const char *const *patterns);
 bool mtaio__patterns_take_all(const char *const *patterns);
 
-/* The reply subject "_MTAIO.<id>.<number>": hexadecimal. */
-enum { REPLY_MAX = 48 };
-void mtaio__reply_make(uint64_t id, uint64_t number, char *ret);
-bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number); /* false: another kind */
+/* The reply subject "_MTAIO.<id>.<first>.<count>", hexadecimal: the message holds the sender's messages from
+ * number `first` on, `count` of them: 1 is left out, and is a message as it is; more are a pack; 0 tells what
+ * comes next. */
+enum { REPLY_MAX = 56 };
+struct numbers {
+    uint64_t id, first;
+    unsigned count; /* AT_ONCE at most */
+};
+void mtaio__reply_make(uint64_t id, uint64_t first, unsigned count, char *ret);
+bool mtaio__reply_read(const char *reply, struct numbers *ret); /* false: another kind */
 bool mtaio__is_reply_of_ours(const char *reply);
+
+/* A pack is each message's length, in four bytes, the highest first, and its bytes. */
+enum { PACK_HEAD = 4 };
+size_t mtaio__pack_put(char *at, const void *data, size_t bytes); /* how much that was */
+
+/* The next message; false: there is none, or it is not whole. */
+bool mtaio__pack_next(const char **at, const char *end, const char **ret_data, size_t *ret_bytes);
+
+/* A number in as few digits as it needs; the first returns where it ends, the second whether it was one, of 1
+ * to 16 digits and nothing more. */
+char *mtaio__hex_put(char *at, uint64_t n);
+bool mtaio__hex_read(const char *text, uint64_t *ret);
 
 /* --- peers.c: what the bindings on the other side have sent */
 
@@ -102,11 +155,35 @@ struct peers {
     size_t last;
 };
 
-/* The peer has sent this number, and it came here or is only told of: how many are missing by now. ret_again:
- * it came before. */
-uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again);
+/* The peer has sent these: how many before them are missing. ret_again: they came before. */
+uint64_t mtaio__peers_note(struct peers *p, const struct numbers *n, bool *ret_again);
+
+/* --- codec.c: a codec that is not set does nothing */
+
+/* What is sent of one message. */
+struct load {
+    mtaio_nats_bytes bytes;
+    int result; /* negative: it is refused */
+};
+
+/* false: of another size. */
+bool mtaio__codec_is_valid(const mtaio_nats_codec *codec);
+void mtaio__codec_destroy(const mtaio_nats_codec *codec); /* NULL: nothing */
+void mtaio__codec_begin(const mtaio_nats_codec *codec);
+void mtaio__codec_end(const mtaio_nats_codec *codec);
+
+/* A run of messages, and, when it is sent, what they held. */
+void mtaio__codec_encode(const mtaio_nats_codec *codec, const mtaio_message *messages, int n,
+                         struct load *ret);
+void mtaio__codec_clear(const mtaio_nats_codec *codec, mtaio_message *messages, int n, struct load *loads);
+
+/* Between begin and end. Its metadata is the caller's afterwards, whichever it is; so are data with a
+ * release, where they are not published. Refused: all is as it was. */
+int mtaio__codec_decode(const mtaio_nats_codec *codec, mtaio_publication *p);
 
 /* --- binding.c */
+
+uint64_t mtaio__random(void);
 
 struct mtaio_nats_binding {
     atomic_size_t refs;
@@ -127,7 +204,15 @@ struct mtaio_nats_binding {
     size_t prefix_length;
     char **take;
     bool takes_all, filters;
-    struct peers peers; /* the thread of incoming; so are the next two */
+    mtaio_nats_codec codec;
+    natsSubscription *presence;
+    struct taker {
+        uint64_t id;
+        bool is_back; /* since both connections are */
+    } * takers;       /* TAKERS of them, of other bindings; the lock of nats */
+    size_t taker_count;
+    struct peers peers; /* the thread of incoming; so are the next three */
+    struct intake *intake;
     int64_t dropped_before;
     uint64_t seen;
     bool is_listed; /* the lock of nats */
@@ -149,8 +234,27 @@ int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_option
 
 /* --- incoming.c */
 int mtaio__incoming_start(mtaio_nats_binding *b);
+void mtaio__incoming_free(mtaio_nats_binding *b);
+
+/* --- presence.c */
+enum { TAKERS = 256 };
+int mtaio__presence_start(mtaio_nats_binding *b);
+void mtaio__presence_end(mtaio_nats_binding *b);
+void mtaio__presence_free(mtaio_nats_binding *b);
+void mtaio__presence_say(mtaio_nats_binding *b);     /* that it is there, or asks who is */
+void mtaio__presence_await_locked(mtaio_nats *nats); /* all that were there; the lock */
+
+/* --- asking.c: requests that nobody waits for */
+struct asking *mtaio__asking_new(mtaio_nats *nats); /* NULL: no memory */
+void mtaio__asking_free(struct asking *a);
+void mtaio__asking_fail(struct asking *a, int result); /* all that were asked */
+void mtaio__asking_close(struct asking *a);            /* no more, and those end with ECLOSED */
 
 /* --- request.c */
+
+/* What is asked, and its subject: EINVAL, ENAME, ECLOSED. */
+int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                     char *ret);
 struct service;
 void mtaio__services_end(mtaio_nats_binding *b);
 

@@ -48,6 +48,9 @@ struct side_how {
     const char *const *send, *const *take;
     size_t buffer_size;
     mtaio_overflow overflow;
+    const mtaio_nats_codec *codec;
+    bool pack;
+    int64_t resume_ns; /* 0: 2 s, so that no slow machine decides whether peers are back in time */
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);

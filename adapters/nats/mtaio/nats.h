@@ -30,12 +30,13 @@ typedef struct mtaio_nats_options {
     mtaio_emitter *events; /* told of what happens, see below; NULL: nobody */
     int64_t timeout_ns;    /* of connecting, and of each answer; 0: 5 s */
     int64_t retry_ns;      /* between two attempts to connect again; 0: 250 ms */
-    int64_t resume_ns; /* publishing waits so long after that, until the peers are back too; 0: 4 x retry */
-    bool send_asap;    /* each message at once: a shorter way for requests, fewer messages per second */
+    int64_t resume_ns;     /* publishing waits until the peers are back too, so long at most; 0: 4 x retry */
+    bool send_asap;        /* each message at once: a shorter way for requests, fewer messages per second */
 } mtaio_nats_options;
 #define MTAIO_NATS_OPTIONS(...) (&(mtaio_nats_options){.size = sizeof(mtaio_nats_options), __VA_ARGS__})
 
-/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT, ESYSTEM (refused: no server,
+/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT (also: it greets, and then says
+ * nothing), ESYSTEM (refused: no server,
  * wrong password, certificate ...), EINVAL, ENOMEM. */
 MTAIO_API int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret);
 MTAIO_API mtaio_nats *mtaio_nats_ref(mtaio_nats *nats);
@@ -66,11 +67,38 @@ typedef struct mtaio_nats_state {
  * What goes out waits in a buffer of the channel, as that of any subscriber, and stays there while there is
  * no connection: its size and policy are the binding's. What comes in is published on the channel. Bytes and
  * topic are sent, and metadata as headers; what has no bytes (data handed over by its pointer alone) is an
- * empty message. A message without a topic reaches the peers that take everything.
+ * empty message, unless a codec says more. A message without a topic reaches the peers that take everything.
  *
  * Every binding numbers what it sends, in the reply subject ("_MTAIO.<binding>.<number>"), so that peers
  * which take everything of the prefix know how many messages of it they have lost, and no binding takes its
  * own. */
+
+/* What is sent of a message: filled with its own data and bytes before encode is asked. */
+typedef struct mtaio_nats_bytes {
+    const void *data;
+    size_t bytes;
+    mtaio_metadata *metadata; /* the headers: a reference, which is taken; NULL: the message's metadata */
+    mtaio_release release;    /* NULL: data stays as long as the message; else called with owner, once, */
+    void *owner;              /* when data is needed no more */
+} mtaio_nats_bytes;
+
+/* How messages become bytes and bytes messages, where they are more than bytes. Each function may be NULL.
+ *
+ * encode changes *ret, or leaves it. decode changes the publication, which has what came: topic, data, bytes,
+ * metadata. Metadata that it puts in is a reference, which is taken; data that is not (part of) what came
+ * needs a release. Negative: the message is refused, and nothing that was put in is taken. Two threads of the
+ * binding call them, one each; begin and end enclose each run of such calls, and of releases, so that what
+ * these need is taken once for many. */
+typedef struct mtaio_nats_codec {
+    size_t size; /* set by MTAIO_NATS_CODEC */
+    int (*encode)(const mtaio_message *message, mtaio_nats_bytes *ret, void *ctx);
+    int (*decode)(mtaio_publication *p, void *ctx);
+    void (*begin)(void *ctx);
+    void (*end)(void *ctx);
+    void (*destroy)(void *ctx); /* with the binding, also if binding failed */
+    void *ctx;
+} mtaio_nats_codec;
+#define MTAIO_NATS_CODEC(...) (&(mtaio_nats_codec){.size = sizeof(mtaio_nats_codec), __VA_ARGS__})
 
 typedef struct mtaio_nats_binding mtaio_nats_binding;
 typedef struct mtaio_nats_binding_options {
@@ -80,6 +108,9 @@ typedef struct mtaio_nats_binding_options {
     const char *const *take; /* ... that come in; of several, the server sends all that might match */
     size_t buffer_size;      /* messages waiting to be sent; 0: 65,536 */
     mtaio_overflow overflow; /* what publishing on the channel does when they are that many */
+    bool pack; /* those of one topic that wait together travel as one: several times as many per second, but
+                * only bindings can read them */
+    const mtaio_nats_codec *codec; /* copied; NULL: bytes are bytes */
 } mtaio_nats_binding_options;
 #define MTAIO_NATS_BINDING_OPTIONS(...)                                                                      \
     (&(mtaio_nats_binding_options){.size = sizeof(mtaio_nats_binding_options), __VA_ARGS__})
@@ -123,6 +154,26 @@ MTAIO_API mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply);
  */
 MTAIO_API int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                              int64_t timeout_ns, mtaio_nats_reply **ret);
+
+/* How an asynchronous request ends: call runs once, on a thread of the connection, or on the one that cancels
+ * or closes, with 0 and the reply, which is the caller's to unref; or with what mtaio_nats_ask would have
+ * answered, ECANCELED, or ECLOSED, and NULL. */
+typedef struct mtaio_nats_answer {
+    size_t size; /* set by MTAIO_NATS_ANSWER */
+    void (*call)(int result, mtaio_nats_reply *reply, void *ctx);
+    void (*destroy)(void *ctx);
+    void *ctx;
+} mtaio_nats_answer;
+#define MTAIO_NATS_ANSWER(...) (&(mtaio_nats_answer){.size = sizeof(mtaio_nats_answer), __VA_ARGS__})
+
+/* As mtaio_nats_ask, but nobody waits: call may run before this returns. Where this itself fails, only
+ * destroy does. A connection that breaks ends it with EAGAIN. Without send_asap it may wait for a millisecond
+ * until it is sent, for more to send. ret may be NULL. */
+MTAIO_API int mtaio_nats_ask_async(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                                   int64_t timeout_ns, const mtaio_nats_answer *how, uint64_t *ret);
+
+/* Ends it with ECANCELED, told by its call before this returns: 1. 0: it is over, or just ending. EINVAL. */
+MTAIO_API int mtaio_nats_ask_cancel(mtaio_nats_binding *b, uint64_t id);
 
 /* A request that is to be answered: the server's own, from any thread, who gives it back. */
 typedef struct mtaio_nats_request mtaio_nats_request;
