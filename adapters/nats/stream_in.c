@@ -81,7 +81,6 @@ static int keep(mtaio_nats_binding *b, natsMsg *message, const struct given *giv
         return r;
     }
     d->count = count;
-    d->error = MTAIO_EABANDONED; /* where it is dead: those who had it have not said anything */
     bool is_dead = st->how.max_deliveries > 0 && count > st->how.max_deliveries;
     mtaio__open_add(d, is_dead ? &st->in->dead : &st->in->queue);
     return 0;
@@ -195,7 +194,7 @@ static natsStatus set_header(natsMsg *message, const char *key, const char *valu
  * told. */
 static natsStatus describe(natsMsg *message, const struct delivery *d) {
     const struct stream *st = d->b->stream;
-    char text[640], words[64];
+    char text[640], words[128];
     natsStatus s = mtaio__headers_set(message, d->metadata);
     snprintf(text, sizeof text, "dead.%s.%s.%" PRIu64 ".%" PRIu64, st->name, st->consumer, d->given.sequence,
              d->given.stored_ns);
@@ -204,7 +203,7 @@ static natsStatus describe(natsMsg *message, const struct delivery *d) {
     snprintf(text, sizeof text, "%" PRIu64, d->count);
     if (s == NATS_OK) s = set_header(message, DEAD_KEY "deliveries", text);
     if (s == NATS_OK)
-        s = set_header(message, DEAD_KEY "error", mtaio__error_words(d->error, words, sizeof words));
+        s = set_header(message, DEAD_KEY "error", mtaio__delivery_error(d, words, sizeof words));
     return s;
 }
 

@@ -68,7 +68,7 @@ struct delivery {
     struct delivery *next_in_bucket, *next, *prev; /* of the open ones, the longest silent first; the lock */
     struct delivery *behind;                       /* in the queue, or of the dead; the lock */
     int64_t heard_at;                   /* when the server was told last that we have it; the lock */
-    int error;                          /* why it is dead */
+    int error;                          /* why it is dead; 0: nobody has finished it */
     mtaio_metadata *metadata;           /* as it came */
     const char *topic, *reply;          /* topic NULL: none */
     mtaio_nats_data data;               /* what came */
@@ -139,7 +139,7 @@ void mtaio__delivery_give_back(struct delivery *d, int64_t delay_ns);
 void mtaio__delivery_refuse(struct delivery *d, int error);
 void mtaio__delivery_fail(struct delivery *d, int error); /* given back, or dead */
 void mtaio__delivery_bury(struct delivery *d);            /* it is dead, and that is known */
-const char *mtaio__error_words(int error, char *buffer, size_t size);
+const char *mtaio__delivery_error(const struct delivery *d, char *buffer, size_t size); /* in words */
 
 /* The times that servers want to hear of what is open. */
 void mtaio__open_renew(mtaio_nats_binding *b, int64_t now_ns);

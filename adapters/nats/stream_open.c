@@ -60,9 +60,13 @@ void mtaio__stream_answer(mtaio_nats_binding *b, const char *reply, const char *
     natsConnection_PublishString(b->nats->in.nc, reply, text);
 }
 
-const char *mtaio__error_words(int error, char *buffer, size_t size) {
-    if (strcmp(mtaio_error_name(error), "MTAIO_E?") != 0) return mtaio_error_text(error);
-    snprintf(buffer, size, "a handler failed with %d", error);
+const char *mtaio__delivery_error(const struct delivery *d, char *buffer, size_t size) {
+    if (d->error == 0)
+        snprintf(buffer, size, "given out %" PRIu64 " times, and never finished", d->count);
+    else if (strcmp(mtaio_error_name(d->error), "MTAIO_E?") != 0)
+        snprintf(buffer, size, "%s", mtaio_error_text(d->error));
+    else
+        snprintf(buffer, size, "a handler failed with %d", d->error);
     return buffer;
 }
 
@@ -202,9 +206,9 @@ void mtaio__delivery_refuse(struct delivery *d, int error) {
 void mtaio__delivery_bury(struct delivery *d) {
     mtaio_nats_binding *b = d->b;
     struct inbox *in = b->stream->in;
-    char text[512], words[64];
+    char text[512], words[128];
     snprintf(text, sizeof text, "%s: %s", d->topic ? d->topic : "",
-             mtaio__error_words(d->error, words, sizeof words));
+             mtaio__delivery_error(d, words, sizeof words));
     pthread_mutex_lock(&in->lock);
     in->dead_count++;
     pthread_mutex_unlock(&in->lock);

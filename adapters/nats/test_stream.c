@@ -51,6 +51,12 @@ void stream_delete(const char *url, const char *stream) {
     admin_end(&a);
 }
 
+void stream_purge(const char *url, const char *stream) {
+    struct admin a = admin_begin(url);
+    CHECK(js_PurgeStream(a.js, stream, NULL, NULL) == NATS_OK);
+    admin_end(&a);
+}
+
 void stream_make(const char *url, const char *stream, const char *const *subjects, int64_t max_messages) {
     struct admin a = admin_begin(url);
     jsStreamConfig c;

@@ -13,6 +13,7 @@ int64_t stream_time(const char *url, const char *stream, uint64_t sequence); /* 
 
 /* Removes it; makes one of these subjects (end with NULL), with at most so many messages, which refuses more.
  */
+void stream_purge(const char *url, const char *stream);
 void stream_delete(const char *url, const char *stream);
 void stream_make(const char *url, const char *stream, const char *const *subjects, int64_t max_messages);
 void consumer_make(const char *url, const char *stream, const char *consumer, const char *deliver_subject);
