@@ -56,10 +56,10 @@ static void refuse(mtaio_nats_binding *b, const char *text) {
 /* What this binding has published is on its channel already; an emitter has not had it. */
 static bool is_own(mtaio_nats_binding *b, natsMsg *message) {
     const char *text;
-    uint64_t id, number;
+    struct numbers numbers;
     if (b->stream->how.emitter) return false;
     if (natsMsgHeader_Get(message, MESSAGE_ID, &text) != NATS_OK || !text) return false;
-    return mtaio__reply_read(text, &id, &number) && id == b->id;
+    return mtaio__reply_read(text, &numbers) && numbers.id == b->id;
 }
 
 static bool is_wanted(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
@@ -371,10 +371,9 @@ void mtaio__stream_in_stop(mtaio_nats_binding *b, const char *text) {
     if (first) mtaio__binding_tell(b, "nats.error", 0, text);
 }
 
-void mtaio__stream_in_end(mtaio_nats_binding *b) {
+static void take_nothing(mtaio_nats_binding *b) {
     struct inbox *in = b->stream->in;
     struct delivery *d;
-    if (!in) return;
     pthread_mutex_lock(&in->lock);
     in->is_ending = true;
     struct chain queue = in->queue;
@@ -398,8 +397,9 @@ static int wait_for_emissions(mtaio_nats_binding *b, int64_t deadline_ns) {
     return left ? MTAIO_ETIMEDOUT : 0;
 }
 
-int mtaio__stream_in_wait(mtaio_nats_binding *b, int64_t deadline_ns) {
+int mtaio__stream_in_end(mtaio_nats_binding *b, int64_t deadline_ns) {
     if (!b->stream->in) return 0;
+    take_nothing(b);
     int r = wait_for_emissions(b, deadline_ns);
     int64_t left_ns = deadline_ns == INT64_MAX ? b->nats->timeout_ns : deadline_ns - mtaio__now_ns();
     mtaio__stream_forget_consumer(b);

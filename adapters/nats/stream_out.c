@@ -97,7 +97,7 @@ static void on_ack(natsConnection *nc, natsSubscription *sub, natsMsg *message, 
         if (r == 0) settle(out, number, true);
         if (r == 1) put_off(out, number, text);
         if (r == MTAIO_ESYSTEM && is_open(out, number)) {
-            mtaio__outgoing_refuse(out->b, text);
+            mtaio__outgoing_refuse(out->b, text, 1);
             settle(out, number, false);
         }
     }
@@ -141,7 +141,7 @@ static natsStatus publish(struct outbox *out, uint64_t number) {
     char reply[NUMBERED_MAX], id[REPLY_MAX];
     natsMsg *message = NULL;
     mtaio__numbered_make(out->inbox, number, reply);
-    mtaio__reply_make(out->b->id, number, id);
+    mtaio__reply_make(out->b->id, number, 1, id);
     mtaio__subject_of_topic(out->b->prefix, mtaio_message_topic(m), out->subject); /* it was one before */
     natsStatus s = natsMsg_Create(&message, out->subject, reply, load->bytes.data, (int)load->bytes.bytes);
     if (s == NATS_OK) s = natsMsgHeader_Set(message, MESSAGE_ID, id);
@@ -182,7 +182,7 @@ static int send_next(struct outbox *out) {
     out->next = number + 1;
     pthread_mutex_unlock(&out->lock);
     if (s != NATS_OK) {
-        mtaio__outgoing_refuse(b, mtaio_nats_error());
+        mtaio__outgoing_refuse(b, mtaio_nats_error(), 1);
         settle(out, number, false);
     }
     if (out->next > out->sent) {
@@ -203,10 +203,19 @@ static bool is_meant_for_stream(const mtaio_metadata *metadata) {
 }
 
 static bool may_be_sent(struct outbox *out, const mtaio_message *m, const struct load *load) {
-    if (!mtaio__outgoing_may_be_sent(out->b, m, load, out->subject)) return false;
-    bool meant = is_meant_for_stream(mtaio__load_metadata(m, load));
-    if (meant) mtaio__outgoing_refuse(out->b, "metadata that begins with Nats- is the server's");
-    return !meant;
+    mtaio_nats_binding *b = out->b;
+    const mtaio_metadata *metadata = mtaio__load_metadata(m, load);
+    const char *wrong = NULL;
+    if (load->result < 0)
+        wrong = mtaio_error_text(load->result);
+    else if (mtaio__subject_of_topic(b->prefix, mtaio_message_topic(m), out->subject) < 0)
+        wrong = "the topic is no subject";
+    else if (!mtaio__may_be_sent(load->bytes.bytes, metadata, natsConnection_GetMaxPayload(b->nats->out.nc)))
+        wrong = "the message is larger than the server takes, or its metadata cannot be headers";
+    else if (is_meant_for_stream(metadata))
+        wrong = "metadata that begins with Nats- is the server's";
+    if (wrong) mtaio__outgoing_refuse(b, wrong, 1);
+    return !wrong;
 }
 
 /* A run, into the window: how many; 0: nothing came; < 0: nothing will. */
@@ -352,7 +361,8 @@ void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret)
 
 /* --- Life -------------------------------------------------------------------------------------- */
 
-void mtaio__stream_out_end(struct outbox *out) {
+void mtaio__stream_out_end(mtaio_nats_binding *b) {
+    struct outbox *out = b->stream->out;
     if (out && out->acks) natsSubscription_Unsubscribe(out->acks);
 }
 

@@ -417,6 +417,9 @@ static void wrong_arguments(void **state) {
         CHECK(BIND(&s, "w", .dead_topic = *topic) == MTAIO_ENAME);
     CHECK(BIND(&s, "w", .replicas = 3) == MTAIO_ESYSTEM && *mtaio_nats_error()); /* of one server */
     CHECK(stream_count(server.url, "w") == 0);
+    CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING, .pack = true,
+                                                   .durable = MTAIO_NATS_STREAM(.name = "w"))) ==
+          MTAIO_EINVAL);
     CHECK(mtaio_nats_ask(s.binding, "a", NULL, 0, 0, &reply) == MTAIO_EINVAL);
     CHECK(mtaio_nats_serve(s.binding, "a", MTAIO_NATS_SERVER(.call = NULL)) == MTAIO_EINVAL);
     CHECK(BIND(&s, "deep.name", .name = NULL) == 0); /* the stream deep_name */
