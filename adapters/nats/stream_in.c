@@ -101,7 +101,7 @@ static void arrive(mtaio_nats_binding *b, natsMsg *message, const struct given *
     int r = topic ? keep(b, message, given, count) : MTAIO_EINVAL;
     if (r == MTAIO_ENOMEM) { /* as if it had failed */
         mtaio__open_failed(in, given);
-        mtaio__stream_answer(b, reply, "-NAK {\"delay\": 1000000000}");
+        mtaio__stream_give_back(b, reply, b->stream->how.again_ns);
     } else if (r < 0) {
         refuse(b, "no topic, or headers that cannot be metadata");
         mtaio__open_done(in, given);
@@ -387,8 +387,8 @@ static void take_nothing(mtaio_nats_binding *b) {
 /* A handler that ends the binding is not waited for. */
 static int wait_for_emissions(mtaio_nats_binding *b, int64_t deadline_ns) {
     struct inbox *in = b->stream->in;
-    int64_t least = mtaio__deadline_of(b->nats->timeout_ns);
-    if (deadline_ns > least || mtaio__nats_is_inside) deadline_ns = mtaio__nats_is_inside ? 0 : least;
+    int64_t most = mtaio__nats_is_inside ? 0 : mtaio__deadline_of(b->nats->timeout_ns);
+    if (deadline_ns > most) deadline_ns = most;
     pthread_mutex_lock(&in->lock);
     while (in->emissions > 0 && mtaio__now_ns() < deadline_ns)
         mtaio__wait_until(&in->changed, &in->lock, deadline_ns);

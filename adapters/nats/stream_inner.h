@@ -127,6 +127,7 @@ struct delivery *mtaio__delivery_new(mtaio_nats_binding *b, natsMsg *message, co
 void mtaio__delivery_hold(struct delivery *d);
 void mtaio__delivery_drop(struct delivery *d);
 void mtaio__stream_answer(mtaio_nats_binding *b, const char *reply, const char *text);
+void mtaio__stream_give_back(mtaio_nats_binding *b, const char *reply, int64_t delay_ns);
 
 /* What is known of a message that comes. */
 enum known { UNKNOWN, IS_OPEN, IS_DONE };
