@@ -185,7 +185,7 @@ static natsStatus set_header(natsMsg *message, const char *key, const char *valu
     char text[512];
     size_t length = 0;
     for (; value[length] && length < sizeof text - 1; length++)
-        text[length] = (unsigned char)value[length] < ' ' ? ' ' : value[length];
+        text[length] = (char)((unsigned char)value[length] < ' ' ? ' ' : value[length]);
     text[length] = '\0';
     return natsMsgHeader_Set(message, key, text);
 }
