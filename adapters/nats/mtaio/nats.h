@@ -35,7 +35,8 @@ typedef struct mtaio_nats_options {
 } mtaio_nats_options;
 #define MTAIO_NATS_OPTIONS(...) (&(mtaio_nats_options){.size = sizeof(mtaio_nats_options), __VA_ARGS__})
 
-/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT, ESYSTEM (refused: no server,
+/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT (also: it greets, and then says
+ * nothing), ESYSTEM (refused: no server,
  * wrong password, certificate ...), EINVAL, ENOMEM. */
 MTAIO_API int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret);
 MTAIO_API mtaio_nats *mtaio_nats_ref(mtaio_nats *nats);
