@@ -32,10 +32,10 @@ struct outbox {
     uint64_t first, next, end; /* the lock; next and end are written by the sending thread only */
     uint64_t cleared;          /* what lies before it is given back; <= first */
     uint64_t sent;             /* the most that next has been */
-    uint64_t acknowledged, refused;
-    int64_t moved_at; /* when first moved on, or was sent */
-    int64_t again_at; /* something was put off: when to send again; 0: nothing */
-    bool is_trying;   /* only one at a time */
+    uint64_t acknowledged, refused, awaited; /* by who flushes: the least of them; they wake the others */
+    int64_t moved_at;                        /* when first moved on, or was sent */
+    int64_t again_at;                        /* something was put off: when to send again; 0: nothing */
+    bool is_trying;                          /* only one at a time */
     uint64_t reconnects;
     char subject[SUBJECT_MAX];
 };
@@ -46,10 +46,13 @@ static void settle_locked(struct outbox *out, uint64_t number, bool stored) {
     if (number < out->first || number >= out->end || out->is_settled[number % out->window]) return;
     out->is_settled[number % out->window] = true;
     *(stored ? &out->acknowledged : &out->refused) += 1;
-    if (stored) out->is_trying = false;
+    const uint64_t half = out->window / 2, before = out->end - out->first;
     if (number == out->first) out->moved_at = mtaio__now_ns();
     while (out->first < out->end && out->is_settled[out->first % out->window]) out->first++;
-    pthread_cond_broadcast(&out->changed);
+    const uint64_t open = out->end - out->first;
+    bool goes_on = open == 0 || out->is_trying || (before > half && open <= half);
+    if (stored) out->is_trying = false;
+    if (goes_on || out->acknowledged + out->refused >= out->awaited) pthread_cond_broadcast(&out->changed);
 }
 
 /* All that is not settled is to be sent again. */
@@ -156,40 +159,50 @@ static natsStatus publish(struct outbox *out, uint64_t number) {
 static bool is_same_connection(struct outbox *out) {
     natsConnection *nc = out->b->nats->out.nc;
     uint64_t reconnects = 0;
-    if (natsConnection_Status(nc) != NATS_CONN_STATUS_CONNECTED ||
-        natsConnection_GetStats(nc, out->statistics) != NATS_OK)
-        return false;
+    natsConnection_GetStats(nc, out->statistics);
     natsStatistics_GetCounts(out->statistics, NULL, NULL, NULL, NULL, &reconnects);
-    bool same = reconnects == out->reconnects;
-    if (same) return true;
+    if (reconnects == out->reconnects) return true;
     out->reconnects = reconnects;
     pthread_mutex_lock(&out->lock);
     go_back_locked(out);
     pthread_mutex_unlock(&out->lock);
-    return true;
+    return false;
 }
 
-/* 1: sent, or refused; 0: not now; ECLOSED. */
-static int send_next(struct outbox *out) {
-    mtaio_nats_binding *b = out->b;
-    uint64_t number = out->next;
+static void set_next(struct outbox *out, uint64_t next) {
+    pthread_mutex_lock(&out->lock);
+    if (next < out->next) out->next = next;
+    pthread_mutex_unlock(&out->lock);
+}
+
+/* 0: sent, or refused; EAGAIN: not now; ECLOSED. */
+static int send_one(struct outbox *out, uint64_t number) {
     natsStatus s = publish(out, number);
     int r = s == NATS_OK ? 0 : mtaio__failed(s);
     if (r == MTAIO_ECLOSED) return r;
-    if (mtaio__is_passing(s) || s == NATS_NO_MEMORY) return 0;
-    pthread_mutex_lock(&out->lock);
-    if (number == out->first) out->moved_at = mtaio__now_ns();
-    out->next = number + 1;
-    pthread_mutex_unlock(&out->lock);
+    if (mtaio__is_passing(s) || s == NATS_NO_MEMORY) return MTAIO_EAGAIN;
     if (s != NATS_OK) {
-        mtaio__outgoing_refuse(b, mtaio_nats_error(), 1);
+        mtaio__outgoing_refuse(out->b, mtaio_nats_error(), 1);
         settle(out, number, false);
     }
-    if (out->next > out->sent) {
-        out->sent = out->next;
-        b->sent += s == NATS_OK;
+    if (number >= out->sent) {
+        out->sent = number + 1;
+        out->b->sent += s == NATS_OK;
     }
-    return 1;
+    return 0;
+}
+
+/* Those numbers, which `next` has passed already: it goes back to what is not sent. */
+static int send_run(struct outbox *out, uint64_t from, uint64_t to) {
+    int r = 0;
+    for (uint64_t i = from; i < to; i++) {
+        if (!is_same_connection(out)) return 0;
+        r = send_one(out, i);
+        if (r == 0) continue;
+        set_next(out, i);
+        break;
+    }
+    return r;
 }
 
 /* --- Taking from the channel ------------------------------------------------------------------- */
@@ -260,8 +273,17 @@ static void wait_locked(struct outbox *out, int64_t for_ns) {
 
 enum step { SEND, TAKE, WAIT };
 
-/* What comes next; ret_first: what is settled up to. */
-static enum step choose(struct outbox *out, uint64_t *ret_first) {
+/* The next ones that are not settled. */
+static uint64_t run_locked(struct outbox *out) {
+    uint64_t to = out->next;
+    const uint64_t most = out->is_trying ? 1 : AT_ONCE;
+    while (to < out->end && to - out->next < most && !out->is_settled[to % out->window]) to++;
+    if (out->next == out->first) out->moved_at = mtaio__now_ns();
+    return to;
+}
+
+/* What comes next; ret_from: the first to be sent, of those before next; ret_first: what is settled up to. */
+static enum step choose(struct outbox *out, uint64_t *ret_from, uint64_t *ret_first) {
     enum step step = WAIT;
     pthread_mutex_lock(&out->lock);
     int64_t now = mtaio__now_ns();
@@ -273,6 +295,8 @@ static enum step choose(struct outbox *out, uint64_t *ret_first) {
         wait_locked(out, MOMENT_NS);
     } else if (out->next < out->end) {
         step = SEND;
+        *ret_from = out->next;
+        out->next = run_locked(out);
     } else if (out->end - out->first < out->window) {
         step = TAKE;
     } else {
@@ -299,21 +323,19 @@ static bool is_settled(struct outbox *out) {
 
 /* < 0: there will be nothing to do any more. */
 static int work(struct outbox *out) {
-    uint64_t first;
-    if (!is_same_connection(out)) {
+    uint64_t from = 0, first;
+    if (natsConnection_Status(out->b->nats->out.nc) != NATS_CONN_STATUS_CONNECTED) {
         if (natsConnection_IsClosed(out->b->nats->out.nc)) return MTAIO_ECLOSED;
         rest();
         return 0;
     }
-    enum step step = choose(out, &first);
+    is_same_connection(out);
+    enum step step = choose(out, &from, &first);
     if (first - out->cleared >= AT_ONCE || step != SEND) clear_settled(out, first);
-    if (step == SEND) {
-        int r = send_next(out);
-        if (r == 0) rest();
-        return r < 0 ? r : 0;
-    }
     if (step == WAIT) return 0;
-    int r = take(out);
+    int r = step == SEND ? send_run(out, from, out->next) : take(out);
+    if (r == MTAIO_EAGAIN && step == SEND) rest();
+    if (step == SEND) return r == MTAIO_ECLOSED ? r : 0;
     return r < 0 && !is_settled(out) ? 0 : r; /* it is over only when all is acknowledged */
 }
 
@@ -343,8 +365,11 @@ int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline
             r = MTAIO_ECLOSED;
         else if (now >= deadline_ns)
             r = MTAIO_ETIMEDOUT;
-        else
+        else {
+            if (wanted < out->awaited) out->awaited = wanted;
             mtaio__wait_until(&out->changed, &out->lock, until < deadline_ns ? until : deadline_ns);
+            out->awaited = UINT64_MAX; /* who still waits says so again */
+        }
     }
     pthread_mutex_unlock(&out->lock);
     return r;
@@ -384,6 +409,7 @@ static int outbox_new(mtaio_nats_binding *b) {
     b->stream->out = out;
     out->b = b;
     out->window = b->stream->how.window;
+    out->awaited = UINT64_MAX;
     pthread_mutex_init(&out->lock, NULL);
     mtaio__cond_init(&out->changed);
     out->messages = calloc(out->window, sizeof *out->messages);
