@@ -93,7 +93,8 @@ static void arrive(mtaio_nats_binding *b, natsMsg *message, const struct given *
     uint64_t count = 0;
     enum known known = mtaio__open_find(in, given, &count);
     if (known == IS_OPEN) return;
-    if (known == IS_DONE || (topic && !is_wanted(b, message, topic))) {
+    if (known == IS_DONE || given->stored_ns < in->position.since_ns ||
+        (topic && !is_wanted(b, message, topic))) {
         mtaio__open_done(in, given);
         mtaio__stream_answer(b, reply, "+ACK");
         return;
