@@ -64,7 +64,8 @@ static bool is_own(mtaio_nats_binding *b, natsMsg *message) {
 
 static bool is_wanted(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
     const char *dead = b->stream->dead_topic;
-    if (strcmp(topic, SENT_TOPIC) == 0 || (dead && strcmp(topic, dead) == 0) || is_own(b, message))
+    if (strcmp(topic, SENT_TOPIC) == 0 || strcmp(topic, PEERS_TOPIC) == 0 ||
+        (dead && strcmp(topic, dead) == 0) || is_own(b, message))
         return false;
     return mtaio__is_no_topic(topic) || !b->filters ||
            mtaio__topic_is_of(topic, (const char *const *)b->take);
