@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "nats_stream.h"
 
 enum { RUN = 1000 }; /* messages in one of `times` */
 
@@ -44,7 +45,7 @@ static int connect_to(int port, int *ret_port) {
 }
 
 /* On a free port; ends with this program. -1: there is none. */
-static pid_t server_start(void) {
+static pid_t server_start(const char *directory) {
     int port = 0;
     char text[16];
     bench_ok(connect_to(0, &port));
@@ -54,7 +55,8 @@ static pid_t server_start(void) {
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (!freopen("/dev/null", "w", stderr)) _exit(127);
-        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", text, (char *)NULL);
+        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", text, "-js", "-sd", directory,
+               (char *)NULL);
         _exit(127);
     }
     for (int i = 0; pid > 0 && i < 2000; i++) {
@@ -317,7 +319,9 @@ int main(int argc, char **argv) {
     bench_init(argc, argv);
     sched_setaffinity(0, sizeof all,
                       &all); /* the threads of the client library, and the server, where they may */
-    pid_t server = server_start();
+    char directory[] = "/tmp/mtaio-bench-XXXXXX", command[64];
+    if (!mkdtemp(directory)) return 2;
+    pid_t server = server_start(directory);
     if (server < 0) {
         fprintf(stderr, "bench: no nats-server\n");
         return bench_end();
@@ -326,8 +330,11 @@ int main(int argc, char **argv) {
     flow_case("nats one to one/128", 128);
     flow_case("nats one to one/1024", 1024);
     request_case();
+    stream_cases(url);
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);
+    snprintf(command, sizeof command, "rm -rf '%s'", directory);
+    bench_ok(system(command));
     nats_Close();
     return bench_end();
 }

@@ -82,6 +82,7 @@ void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t dead
 
 /* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
 int mtaio__failed(natsStatus s);
+int mtaio__failed_with(const char *text); /* ESYSTEM */
 
 void mtaio__set_words(const char *text);
 bool mtaio__nats_is_leaving(mtaio_nats *nats);
@@ -205,6 +206,7 @@ struct mtaio_nats_binding {
     char **take;
     bool takes_all, filters;
     mtaio_nats_codec codec;
+    struct stream *stream; /* of a durable one; NULL */
     natsSubscription *presence;
     struct taker {
         uint64_t id;
@@ -230,9 +232,24 @@ int mtaio__binding_end(mtaio_nats_binding *b, int64_t deadline_ns);
 void mtaio__binding_tell(mtaio_nats_binding *b, const char *name, uint64_t count, const char *text);
 
 /* --- outgoing.c: the sending thread */
+
+/* Until the deadline of its end has passed. */
+bool mtaio__outgoing_is_over(const mtaio_nats_binding *b);
+
+/* Not larger than the limit, and metadata that can be headers. */
+bool mtaio__may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t limit);
+void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text, unsigned count);
+const mtaio_metadata *mtaio__load_metadata(const mtaio_message *m, const struct load *load);
+natsStatus mtaio__headers_set(natsMsg *message, const mtaio_metadata *metadata);
+bool mtaio__is_passing(natsStatus s); /* is it of the connection, which comes back, and not of the message? */
+int mtaio__outgoing_subscribe(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 
 /* --- incoming.c */
+
+/* As metadata: 0 with *ret NULL where there are none. EINVAL: not such as become metadata. hides: without
+ * what durable bindings keep for themselves. */
+int mtaio__headers_get(natsMsg *message, bool hides, mtaio_metadata **ret);
 int mtaio__incoming_start(mtaio_nats_binding *b);
 void mtaio__incoming_free(mtaio_nats_binding *b);
 
@@ -249,6 +266,19 @@ struct asking *mtaio__asking_new(mtaio_nats *nats); /* NULL: no memory */
 void mtaio__asking_free(struct asking *a);
 void mtaio__asking_fail(struct asking *a, int result); /* all that were asked */
 void mtaio__asking_close(struct asking *a);            /* no more, and those end with ECLOSED */
+
+/* --- stream.c: durable bindings, see stream_inner.h. Checks the options, and that the server has the stream.
+ */
+int mtaio__stream_begin(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
+int mtaio__stream_in_end(mtaio_nats_binding *b, int64_t deadline_ns); /* ETIMEDOUT: emissions are under way */
+void mtaio__stream_out_end(mtaio_nats_binding *b);                    /* its sender has ended */
+void mtaio__stream_free(struct stream *stream);
+int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline_ns);
+void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
+
+/* In the place of those above. */
+int mtaio__stream_out_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
+int mtaio__stream_in_start(mtaio_nats_binding *b);
 
 /* --- request.c */
 

@@ -19,19 +19,27 @@ struct sending {
     char *pack; /* NULL: messages travel one by one */
 };
 
-static bool is_over(const mtaio_nats_binding *b) { return b->is_ending && mtaio__now_ns() >= b->drain_until; }
+bool mtaio__outgoing_is_over(const mtaio_nats_binding *b) {
+    return b->is_ending && mtaio__now_ns() >= b->drain_until;
+}
 
 /* --- One message ------------------------------------------------------------------------------- */
 
-static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, const char *reply,
-                                  const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
-    natsMsg *message = NULL;
-    natsStatus s = natsMsg_Create(&message, subject, reply, bytes->data, (int)bytes->bytes);
+natsStatus mtaio__headers_set(natsMsg *message, const mtaio_metadata *metadata) {
+    natsStatus s = NATS_OK;
     for (size_t i = 0; s == NATS_OK && i < mtaio_metadata_count(metadata); i++) {
         const char *key, *value;
         mtaio_metadata_at(metadata, i, &key, &value);
         s = natsMsgHeader_Set(message, key, value);
     }
+    return s;
+}
+
+static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, const char *reply,
+                                  const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
+    natsMsg *message = NULL;
+    natsStatus s = natsMsg_Create(&message, subject, reply, bytes->data, (int)bytes->bytes);
+    if (s == NATS_OK) s = mtaio__headers_set(message, metadata);
     if (s == NATS_OK) s = natsConnection_PublishMsg(b->nats->out.nc, message);
     natsMsg_Destroy(message);
     return s;
@@ -50,7 +58,7 @@ static bool is_header(const char *key, const char *value) {
     return !strpbrk(value, "\r\n");
 }
 
-static bool may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t limit) {
+bool mtaio__may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t limit) {
     const char *key, *value;
     if (bytes > (uint64_t)limit) return false;
     for (size_t i = 0; mtaio_metadata_at(metadata, i, &key, &value) >= 0; i++)
@@ -58,14 +66,13 @@ static bool may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t li
     return true;
 }
 
-static void refuse(mtaio_nats_binding *b, const char *text, unsigned count) {
+void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text, unsigned count) {
     b->refused += count;
     b->refused_out += count;
     mtaio__binding_tell(b, "nats.refused", count, text);
 }
 
-/* Is it of the connection, which comes back, and not of the message? */
-static bool is_passing(natsStatus s) {
+bool mtaio__is_passing(natsStatus s) {
     return s == NATS_INSUFFICIENT_BUFFER || s == NATS_CONNECTION_DISCONNECTED || s == NATS_IO_ERROR ||
            s == NATS_TIMEOUT || s == NATS_STALE_CONNECTION || s == NATS_SSL_ERROR;
 }
@@ -73,7 +80,8 @@ static bool is_passing(natsStatus s) {
 static void wait_until_up(mtaio_nats_binding *b) {
     const struct timespec moment = {.tv_nsec = 1000000}; /* until the client library has seen what happened */
     nanosleep(&moment, NULL);
-    while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT && !is_over(b))
+    while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT &&
+           !mtaio__outgoing_is_over(b))
         continue;
 }
 
@@ -84,7 +92,7 @@ static bool send_bytes(struct sending *sending, const mtaio_nats_bytes *bytes, c
     mtaio_nats_binding *b = sending->b;
     char reply[REPLY_MAX];
     mtaio__reply_make(b->id, sending->number + 1, count, reply);
-    for (; !is_over(b); wait_until_up(b)) {
+    for (; !mtaio__outgoing_is_over(b); wait_until_up(b)) {
         if (b->nats->was_down) continue; /* since the message was taken out of the buffer */
         natsStatus s = publish(b, sending->subject, reply, bytes, metadata);
         if (s == NATS_OK) {
@@ -93,8 +101,8 @@ static bool send_bytes(struct sending *sending, const mtaio_nats_bytes *bytes, c
             return true;
         }
         if (mtaio__failed(s) == MTAIO_ECLOSED) return false;
-        if (is_passing(s)) continue;
-        refuse(b, mtaio_nats_error(), count);
+        if (mtaio__is_passing(s)) continue;
+        mtaio__outgoing_refuse(b, mtaio_nats_error(), count);
         return true;
     }
     return false;
@@ -109,29 +117,29 @@ static bool set_subject(struct sending *sending, const char *topic) {
     return sending->has_subject;
 }
 
-static const mtaio_metadata *metadata_of(const mtaio_message *m, const struct load *load) {
+const mtaio_metadata *mtaio__load_metadata(const mtaio_message *m, const struct load *load) {
     return load->bytes.metadata ? load->bytes.metadata : mtaio_message_metadata(m);
 }
 
 static bool send_message(struct sending *sending, const mtaio_message *m, const struct load *load,
                          int64_t limit) {
-    const mtaio_metadata *metadata = metadata_of(m, load);
+    const mtaio_metadata *metadata = mtaio__load_metadata(m, load);
     const char *wrong = NULL;
     if (load->result < 0)
         wrong = mtaio_error_text(load->result);
     else if (!set_subject(sending, mtaio_message_topic(m)))
         wrong = "the topic is no subject";
-    else if (!may_be_sent(load->bytes.bytes, metadata, limit))
+    else if (!mtaio__may_be_sent(load->bytes.bytes, metadata, limit))
         wrong = "the message is larger than the server takes, or its metadata cannot be headers";
     if (!wrong) return send_bytes(sending, &load->bytes, metadata, 1);
-    refuse(sending->b, wrong, 1);
+    mtaio__outgoing_refuse(sending->b, wrong, 1);
     return true;
 }
 
 /* --- Packs: messages of one topic that wait together ------------------------------------------- */
 
 static bool is_packable(const mtaio_message *m, const struct load *load) {
-    return load->result >= 0 && !metadata_of(m, load) && load->bytes.bytes <= PACK_BYTES;
+    return load->result >= 0 && !mtaio__load_metadata(m, load) && load->bytes.bytes <= PACK_BYTES;
 }
 
 static bool is_same_topic(const mtaio_message *a, const mtaio_message *b) {
@@ -216,7 +224,7 @@ static struct sending *sending_new(mtaio_nats_binding *b, bool packs) {
 static void *run(void *arg) {
     struct sending *sending = arg;
     mtaio_nats_binding *b = sending->b;
-    while (send_some(sending) >= 0 && !is_over(b)) {
+    while (send_some(sending) >= 0 && !mtaio__outgoing_is_over(b)) {
         if (mtaio__now_ns() >= sending->tell_at) tell_number(sending);
     }
     tell_number(sending);
@@ -228,12 +236,16 @@ static void *run(void *arg) {
     return NULL;
 }
 
-int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
-    int r = mtaio_channel_subscribe(
+int mtaio__outgoing_subscribe(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
+    return mtaio_channel_subscribe(
         b->channel,
         MTAIO_SUBSCRIPTION(.patterns = options->send, .overflow = options->overflow, .no_replay = true,
                            .buffer_size = options->buffer_size ? options->buffer_size : 65536, .origin = b),
         &b->outgoing);
+}
+
+int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
+    int r = mtaio__outgoing_subscribe(b, options);
     if (r < 0) return r;
     struct sending *sending = sending_new(b, options->pack);
     if (!sending) return MTAIO_ENOMEM;

@@ -80,6 +80,7 @@ static void say(mtaio_nats_binding *b, const char *verb) {
 }
 
 void mtaio__presence_say(mtaio_nats_binding *b) {
+    if (!b->presence) return; /* durable: the stream would take it for messages */
     if (b->take) say(b, "here ");
     if (b->outgoing) say(b, "who  ");
 }
