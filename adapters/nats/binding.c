@@ -19,8 +19,9 @@ void mtaio__binding_drop(mtaio_nats_binding *b) {
     mtaio_subscriber_unref(b->outgoing);
     mtaio_channel_unref(b->channel);
     mtaio__nats_drop(b->nats);
+    mtaio__codec_destroy(&b->codec);
     free_patterns(b->take);
-    free(b->peers.list);
+    mtaio__incoming_free(b);
     free(b->prefix);
     free(b);
 }
@@ -76,6 +77,7 @@ static mtaio_nats_binding *binding_new(mtaio_nats *nats, mtaio_channel *ch,
     bool takes = o->take && o->take[0];
     if (takes) b->take = copy_patterns(o->take);
     if (b->prefix && (b->take || !takes)) {
+        if (o->codec) b->codec = *o->codec;
         b->takes_all = takes && mtaio__patterns_take_all(o->take);
         return b;
     }
@@ -99,9 +101,7 @@ static int binding_list(mtaio_nats_binding *b) {
 }
 
 static int check_options(const mtaio_nats_binding_options *o, char *subject) {
-    if (!o || o->size != sizeof *o || !o->prefix || o->overflow < MTAIO_OVERFLOW_DEFAULT ||
-        o->overflow > MTAIO_REFUSE)
-        return MTAIO_EINVAL;
+    if (!o->prefix || o->overflow < MTAIO_OVERFLOW_DEFAULT || o->overflow > MTAIO_REFUSE) return MTAIO_EINVAL;
     int r = mtaio_pattern_matches("*", o->prefix);
     if (r >= 0)
         r = mtaio__subject_of_topic(o->prefix, o->prefix,
@@ -130,11 +130,14 @@ static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
 int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_binding_options *options,
                     mtaio_nats_binding **ret) {
     char subject[SUBJECT_MAX];
-    if (!nats || !ch || !ret) return MTAIO_EINVAL;
-    int r = check_options(options, subject);
-    if (r < 0) return r;
-    mtaio_nats_binding *b = binding_new(nats, ch, options);
-    if (!b) return MTAIO_ENOMEM;
+    if (!options || options->size != sizeof *options || !mtaio__codec_is_valid(options->codec))
+        return MTAIO_EINVAL;
+    int r = nats && ch && ret ? check_options(options, subject) : MTAIO_EINVAL;
+    mtaio_nats_binding *b = r < 0 ? NULL : binding_new(nats, ch, options);
+    if (!b) {
+        mtaio__codec_destroy(options->codec);
+        return r < 0 ? r : MTAIO_ENOMEM;
+    }
     if (b->take) r = mtaio__incoming_start(b);
     if (r >= 0 && options->send && options->send[0]) r = mtaio__outgoing_start(b, options);
     if (r >= 0) r = binding_list(b); /* who closes the connection ends what is listed: it is complete now */

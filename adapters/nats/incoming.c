@@ -8,6 +8,15 @@
 /* What may wait in the client library, while the channel blocks, before it drops what comes. */
 enum { PENDING_MESSAGES = 1 << 20, PENDING_BYTES = 1 << 28 };
 
+#define WAIT_NS INT64_C(100000000) /* how long it takes to see that the binding ends */
+
+/* What has come and is not published yet: while more is waiting, a run of it. */
+struct intake {
+    int count;
+    natsMsg *messages[AT_ONCE];
+    mtaio_publication list[AT_ONCE]; /* of each, in them */
+};
+
 static void refuse(mtaio_nats_binding *b, const char *text) {
     b->refused++;
     mtaio__binding_tell(b, "nats.refused", 1, text);
@@ -47,31 +56,94 @@ static int metadata_of(natsMsg *message, mtaio_metadata **ret) {
     return r;
 }
 
-/* --- Messages ---------------------------------------------------------------------------------- */
+/* --- Runs: what is there is published together ------------------------------------------------- */
+
+static void refuse_for(mtaio_nats_binding *b, int error) {
+    refuse(b, error == MTAIO_ENAME ? "a subject that is no topic" : mtaio_error_text(error));
+}
+
+/* Those that the codec refuses leave the run, which keeps its order. */
+static void decode(mtaio_nats_binding *b, struct intake *in) {
+    int errors[AT_ONCE];
+    if (!b->codec.decode) return;
+    mtaio__codec_begin(&b->codec);
+    for (int i = 0; i < in->count; i++) errors[i] = mtaio__codec_decode(&b->codec, &in->list[i]);
+    mtaio__codec_end(&b->codec);
+    int kept = 0;
+    for (int i = 0; i < in->count; i++) {
+        natsMsg *message = in->messages[i];
+        if (errors[i] >= 0) {
+            in->list[kept] = in->list[i];
+            in->messages[i] = in->messages[kept];
+            in->messages[kept++] = message;
+            continue;
+        }
+        mtaio_metadata_unref(in->list[i].metadata);
+        refuse_for(b, errors[i]);
+    }
+    while (in->count > kept) natsMsg_Destroy(in->messages[--in->count]);
+}
+
+/* One that could not be published: what it holds is given back. */
+static void give_up(mtaio_nats_binding *b, mtaio_publication *p, int error) {
+    if (p->release) {
+        mtaio__codec_begin(&b->codec);
+        p->release((void *)(uintptr_t)p->data);
+        mtaio__codec_end(&b->codec);
+    }
+    if (error == MTAIO_ENAME || error == MTAIO_EINVAL)
+        refuse_for(b, error);
+    else
+        lose(b, "nats.lost", 1, mtaio_error_text(error));
+}
 
 /* Waits for room, unless the binding ends. */
-static int hand_over(mtaio_nats_binding *b, const mtaio_publication *p) {
-    int r;
-    do r = mtaio_channel_publish(b->channel, p, INT64_C(100000000));
-    while (r == MTAIO_ETIMEDOUT && !b->is_ending);
-    return r;
+static void publish(mtaio_nats_binding *b, struct intake *in) {
+    for (int at = 0; at < in->count;) {
+        int r = mtaio_channel_publish_many(b->channel, &in->list[at], (size_t)(in->count - at), WAIT_NS);
+        if (r > 0) {
+            b->taken += (uint64_t)r;
+            at += r;
+        } else if (r != MTAIO_ETIMEDOUT || b->is_ending)
+            give_up(b, &in->list[at++], r);
+    }
 }
 
-static void take(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
-    mtaio_metadata *metadata = NULL;
-    int r = metadata_of(message, &metadata);
-    if (r >= 0)
-        r = hand_over(b, MTAIO_PUBLICATION(.topic = topic, .data = natsMsg_GetData(message),
-                                           .bytes = (size_t)natsMsg_GetDataLength(message),
-                                           .metadata = metadata, .origin = b));
-    mtaio_metadata_unref(metadata);
-    if (r >= 0)
-        b->taken++;
-    else if (r == MTAIO_ENAME || r == MTAIO_EINVAL)
-        refuse(b, "a subject or headers that are none of ours");
-    else
-        lose(b, "nats.lost", 1, mtaio_error_text(r));
+static void intake_clear(struct intake *in) {
+    for (int i = 0; i < in->count; i++) {
+        mtaio_metadata_unref(in->list[i].metadata);
+        natsMsg_Destroy(in->messages[i]);
+    }
+    in->count = 0;
 }
+
+static void empty(mtaio_nats_binding *b, struct intake *in) {
+    decode(b, in);
+    publish(b, in);
+    intake_clear(in);
+}
+
+void mtaio__incoming_free(mtaio_nats_binding *b) {
+    if (b->intake) intake_clear(b->intake);
+    free(b->intake);
+    free(b->peers.list);
+}
+
+/* Whether it is kept, until the run is published. */
+static bool take(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
+    struct intake *in = b->intake;
+    mtaio_publication *p = &in->list[in->count];
+    *p = *MTAIO_PUBLICATION(.topic = topic, .data = natsMsg_GetData(message),
+                            .bytes = (size_t)natsMsg_GetDataLength(message), .origin = b);
+    int r = metadata_of(message, &p->metadata);
+    if (r >= 0)
+        in->messages[in->count++] = message;
+    else
+        refuse(b, "headers that cannot be metadata");
+    return r >= 0;
+}
+
+/* --- Messages ---------------------------------------------------------------------------------- */
 
 /* Neither ours, nor here before: the numbers are kept. A peer whose connection broke sends again what it was
  * sending. */
@@ -98,24 +170,32 @@ static void note_lagging(mtaio_nats_binding *b, natsSubscription *sub) {
         lose(b, "nats.lagging", more, "taking is too slow");
 }
 
-static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    mtaio_nats_binding *b = closure;
+/* true: it is kept. */
+static bool sort_out(mtaio_nats_binding *b, natsMsg *message) {
     const char *reply = natsMsg_GetReply(message);
     const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), b->prefix_length);
+    bool is_number = topic && strcmp(topic, SENT_TOPIC) == 0;
+    bool is_request = reply && !mtaio__is_reply_of_ours(reply); /* who serves the topic gets it */
+    if (b->is_ending || is_request || !note_number(b, reply, !is_number) || is_number) return false;
+    if (!topic) {
+        refuse(b, "a subject without a topic");
+        return false;
+    }
+    if (mtaio__is_no_topic(topic)) return take(b, message, NULL);
+    if (b->filters && !mtaio__topic_is_of(topic, (const char *const *)b->take)) return false;
+    return take(b, message, topic);
+}
+
+static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
+    mtaio_nats_binding *b = closure;
+    int waiting = 0;
     (void)nc;
     mtaio__nats_is_inside = true;
     if (++b->seen % 64 == 0) note_lagging(b, sub);
-    bool is_number = topic && strcmp(topic, SENT_TOPIC) == 0;
-    bool is_request = reply && !mtaio__is_reply_of_ours(reply); /* who serves the topic gets it */
-    if (!b->is_ending && !is_request && note_number(b, reply, !is_number) && !is_number) {
-        if (!topic)
-            refuse(b, "a subject without a topic");
-        else if (mtaio__is_no_topic(topic))
-            take(b, message, NULL);
-        else if (!b->filters || mtaio__topic_is_of(topic, (const char *const *)b->take))
-            take(b, message, topic);
-    }
-    natsMsg_Destroy(message);
+    if (!sort_out(b, message)) natsMsg_Destroy(message);
+    if (b->intake->count == AT_ONCE || natsSubscription_GetPending(sub, &waiting, NULL) != NATS_OK ||
+        waiting == 0)
+        empty(b, b->intake);
     mtaio__nats_is_inside = false;
 }
 
@@ -123,6 +203,7 @@ static void over(void *closure) {
     mtaio_nats_binding *b = closure;
     mtaio_nats *nats = b->nats;
     mtaio__nats_is_inside = true;
+    empty(b, b->intake); /* what the client library had, when it closed */
     mtaio__binding_drop(b);
     mtaio__nats_run_end(nats);
     mtaio__nats_is_inside = false;
@@ -133,7 +214,8 @@ int mtaio__incoming_start(mtaio_nats_binding *b) {
     int r = mtaio__subject_of_patterns(b->prefix, (const char *const *)b->take, subject, &b->filters);
     if (r < 0) return r;
     b->peers.list = calloc(PEERS, sizeof *b->peers.list);
-    if (!b->peers.list) return MTAIO_ENOMEM;
+    b->intake = calloc(1, sizeof *b->intake);
+    if (!b->peers.list || !b->intake) return MTAIO_ENOMEM;
     natsStatus s = natsConnection_Subscribe(&b->incoming, b->nats->in.nc, subject, on_message, b);
     if (s != NATS_OK) return mtaio__failed(s);
     mtaio__binding_hold(

@@ -106,6 +106,31 @@ struct peers {
  * it came before. */
 uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again);
 
+/* --- codec.c: a codec that is not set does nothing */
+
+enum { AT_ONCE = 64 }; /* messages in a run */
+
+/* What is sent of one message. */
+struct load {
+    mtaio_nats_bytes bytes;
+    int result; /* negative: it is refused */
+};
+
+/* false: of another size. */
+bool mtaio__codec_is_valid(const mtaio_nats_codec *codec);
+void mtaio__codec_destroy(const mtaio_nats_codec *codec); /* NULL: nothing */
+void mtaio__codec_begin(const mtaio_nats_codec *codec);
+void mtaio__codec_end(const mtaio_nats_codec *codec);
+
+/* A run of messages, and, when it is sent, what they held. */
+void mtaio__codec_encode(const mtaio_nats_codec *codec, const mtaio_message *messages, int n,
+                         struct load *ret);
+void mtaio__codec_clear(const mtaio_nats_codec *codec, mtaio_message *messages, int n, struct load *loads);
+
+/* Between begin and end. Its metadata is the caller's afterwards, whichever it is; so are data with a
+ * release, where they are not published. Refused: all is as it was. */
+int mtaio__codec_decode(const mtaio_nats_codec *codec, mtaio_publication *p);
+
 /* --- binding.c */
 
 struct mtaio_nats_binding {
@@ -127,7 +152,9 @@ struct mtaio_nats_binding {
     size_t prefix_length;
     char **take;
     bool takes_all, filters;
-    struct peers peers; /* the thread of incoming; so are the next two */
+    mtaio_nats_codec codec;
+    struct peers peers; /* the thread of incoming; so are the next three */
+    struct intake *intake;
     int64_t dropped_before;
     uint64_t seen;
     bool is_listed; /* the lock of nats */
@@ -149,6 +176,7 @@ int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_option
 
 /* --- incoming.c */
 int mtaio__incoming_start(mtaio_nats_binding *b);
+void mtaio__incoming_free(mtaio_nats_binding *b);
 
 /* --- request.c */
 struct service;

@@ -5,7 +5,6 @@
 
 #include "nats_inner.h"
 
-enum { AT_ONCE = 64 };
 #define IDLE_NS INT64_C(100000000) /* how long it takes to see that the binding ends */
 
 struct sending {
@@ -20,11 +19,9 @@ static bool is_over(const mtaio_nats_binding *b) { return b->is_ending && mtaio_
 /* --- One message ------------------------------------------------------------------------------- */
 
 static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, const char *reply,
-                                  const mtaio_message *m) {
-    const mtaio_metadata *metadata = mtaio_message_metadata(m);
+                                  const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
     natsMsg *message = NULL;
-    natsStatus s =
-        natsMsg_Create(&message, subject, reply, mtaio_message_data(m), (int)mtaio_message_bytes(m));
+    natsStatus s = natsMsg_Create(&message, subject, reply, bytes->data, (int)bytes->bytes);
     for (size_t i = 0; s == NATS_OK && i < mtaio_metadata_count(metadata); i++) {
         const char *key, *value;
         mtaio_metadata_at(metadata, i, &key, &value);
@@ -36,10 +33,9 @@ static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, co
 }
 
 static natsStatus publish(mtaio_nats_binding *b, const char *subject, const char *reply,
-                          const mtaio_message *m) {
-    if (mtaio_message_metadata(m)) return publish_headers(b, subject, reply, m);
-    return natsConnection_PublishRequest(b->nats->out.nc, subject, reply, mtaio_message_data(m),
-                                         (int)mtaio_message_bytes(m));
+                          const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
+    if (metadata) return publish_headers(b, subject, reply, bytes, metadata);
+    return natsConnection_PublishRequest(b->nats->out.nc, subject, reply, bytes->data, (int)bytes->bytes);
 }
 
 /* A header is a line: what cannot be one is not sent. */
@@ -49,10 +45,9 @@ static bool is_header(const char *key, const char *value) {
     return !strpbrk(value, "\r\n");
 }
 
-static bool may_be_sent(const mtaio_message *m, int64_t limit) {
-    const mtaio_metadata *metadata = mtaio_message_metadata(m);
+static bool may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t limit) {
     const char *key, *value;
-    if ((int64_t)mtaio_message_bytes(m) > limit) return false;
+    if (bytes > (uint64_t)limit) return false;
     for (size_t i = 0; mtaio_metadata_at(metadata, i, &key, &value) >= 0; i++)
         if (!is_header(key, value)) return false;
     return true;
@@ -71,20 +66,25 @@ static bool is_passing(natsStatus s) {
 }
 
 /* Tries until it is sent or refused. false: the binding or the connection has ended before. */
-static bool send_message(struct sending *sending, const mtaio_message *m) {
+static bool send_message(struct sending *sending, const mtaio_message *m, const struct load *load) {
     mtaio_nats_binding *b = sending->b;
+    const mtaio_metadata *metadata = load->bytes.metadata ? load->bytes.metadata : mtaio_message_metadata(m);
     char reply[REPLY_MAX];
+    if (load->result < 0) {
+        refuse(b, mtaio_error_text(load->result));
+        return true;
+    }
     if (mtaio__subject_of_topic(b->prefix, mtaio_message_topic(m), sending->subject) < 0) {
         refuse(b, "the topic is no subject");
         return true;
     }
-    if (!may_be_sent(m, natsConnection_GetMaxPayload(b->nats->out.nc))) {
+    if (!may_be_sent(load->bytes.bytes, metadata, natsConnection_GetMaxPayload(b->nats->out.nc))) {
         refuse(b, "the message is larger than the server takes, or its metadata cannot be headers");
         return true;
     }
     mtaio__reply_make(b->id, b->sent + 1, reply);
     while (!is_over(b)) {
-        natsStatus s = publish(b, sending->subject, reply, m);
+        natsStatus s = publish(b, sending->subject, reply, &load->bytes, metadata);
         if (s == NATS_OK) {
             b->sent++;
             return true;
@@ -120,14 +120,16 @@ static void tell_number(struct sending *sending) {
 static int send_some(struct sending *sending) {
     mtaio_nats_binding *b = sending->b;
     mtaio_message messages[AT_ONCE];
+    struct load loads[AT_ONCE];
     int r = mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS);
     if (r < 0) return r == MTAIO_ETIMEDOUT ? 0 : r;
     int n = mtaio_subscriber_receive_many(b->outgoing, b->is_ending ? 0 : IDLE_NS, messages, AT_ONCE);
     if (n < 0) return n == MTAIO_ETIMEDOUT || (n == MTAIO_EAGAIN && !b->is_ending) ? 0 : n;
     int sent = 0;
-    while (sent < n && send_message(sending, &messages[sent])) sent++;
+    mtaio__codec_encode(&b->codec, messages, n, loads);
+    while (sent < n && send_message(sending, &messages[sent], &loads[sent])) sent++;
     b->unsendable += (uint64_t)(n - sent);
-    for (int i = 0; i < n; i++) mtaio_message_clear(&messages[i]);
+    mtaio__codec_clear(&b->codec, messages, n, loads);
     return sent < n ? MTAIO_ECLOSED : n;
 }
 

@@ -166,7 +166,7 @@ void side_begin(struct side *s, const char *url, const struct side_how *how) {
     CHECK(mtaio_nats_bind(s->nats, s->channel,
                           MTAIO_NATS_BINDING_OPTIONS(.prefix = "shop", .send = how->send, .take = how->take,
                                                      .buffer_size = how->buffer_size,
-                                                     .overflow = how->overflow),
+                                                     .overflow = how->overflow, .codec = how->codec),
                           &s->binding) == 0);
 }
 

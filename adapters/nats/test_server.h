@@ -48,6 +48,7 @@ struct side_how {
     const char *const *send, *const *take;
     size_t buffer_size;
     mtaio_overflow overflow;
+    const mtaio_nats_codec *codec;
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);

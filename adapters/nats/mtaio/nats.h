@@ -66,20 +66,48 @@ typedef struct mtaio_nats_state {
  * What goes out waits in a buffer of the channel, as that of any subscriber, and stays there while there is
  * no connection: its size and policy are the binding's. What comes in is published on the channel. Bytes and
  * topic are sent, and metadata as headers; what has no bytes (data handed over by its pointer alone) is an
- * empty message. A message without a topic reaches the peers that take everything.
+ * empty message, unless a codec says more. A message without a topic reaches the peers that take everything.
  *
  * Every binding numbers what it sends, in the reply subject ("_MTAIO.<binding>.<number>"), so that peers
  * which take everything of the prefix know how many messages of it they have lost, and no binding takes its
  * own. */
 
+/* What is sent of a message: filled with its own data and bytes before encode is asked. */
+typedef struct mtaio_nats_bytes {
+    const void *data;
+    size_t bytes;
+    mtaio_metadata *metadata; /* the headers: a reference, which is taken; NULL: the message's metadata */
+    mtaio_release release;    /* NULL: data stays as long as the message; else called with owner, once, */
+    void *owner;              /* when data is needed no more */
+} mtaio_nats_bytes;
+
+/* How messages become bytes and bytes messages, where they are more than bytes. Each function may be NULL.
+ *
+ * encode changes *ret, or leaves it. decode changes the publication, which has what came: topic, data, bytes,
+ * metadata. Metadata that it puts in is a reference, which is taken; data that is not (part of) what came
+ * needs a release. Negative: the message is refused, and nothing that was put in is taken. Two threads of the
+ * binding call them, one each; begin and end enclose each run of such calls, and of releases, so that what
+ * these need is taken once for many. */
+typedef struct mtaio_nats_codec {
+    size_t size; /* set by MTAIO_NATS_CODEC */
+    int (*encode)(const mtaio_message *message, mtaio_nats_bytes *ret, void *ctx);
+    int (*decode)(mtaio_publication *p, void *ctx);
+    void (*begin)(void *ctx);
+    void (*end)(void *ctx);
+    void (*destroy)(void *ctx); /* with the binding, also if binding failed */
+    void *ctx;
+} mtaio_nats_codec;
+#define MTAIO_NATS_CODEC(...) (&(mtaio_nats_codec){.size = sizeof(mtaio_nats_codec), __VA_ARGS__})
+
 typedef struct mtaio_nats_binding mtaio_nats_binding;
 typedef struct mtaio_nats_binding_options {
-    size_t size;             /* set by MTAIO_NATS_BINDING_OPTIONS */
-    const char *prefix;      /* of the subjects: a name; required */
-    const char *const *send; /* patterns of topics that go out, ends with NULL; "*": all. NULL: none */
-    const char *const *take; /* ... that come in; of several, the server sends all that might match */
-    size_t buffer_size;      /* messages waiting to be sent; 0: 65,536 */
-    mtaio_overflow overflow; /* what publishing on the channel does when they are that many */
+    size_t size;                   /* set by MTAIO_NATS_BINDING_OPTIONS */
+    const char *prefix;            /* of the subjects: a name; required */
+    const char *const *send;       /* patterns of topics that go out, ends with NULL; "*": all. NULL: none */
+    const char *const *take;       /* ... that come in; of several, the server sends all that might match */
+    size_t buffer_size;            /* messages waiting to be sent; 0: 65,536 */
+    mtaio_overflow overflow;       /* what publishing on the channel does when they are that many */
+    const mtaio_nats_codec *codec; /* copied; NULL: bytes are bytes */
 } mtaio_nats_binding_options;
 #define MTAIO_NATS_BINDING_OPTIONS(...)                                                                      \
     (&(mtaio_nats_binding_options){.size = sizeof(mtaio_nats_binding_options), __VA_ARGS__})
