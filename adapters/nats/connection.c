@@ -33,6 +33,14 @@ void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t dead
         pthread_cond_timedwait(cond, lock, &t);
 }
 
+void mtaio__cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 static _Thread_local char words[256];
 
 const char *mtaio_nats_error(void) { return words; }
@@ -87,6 +95,7 @@ void mtaio__nats_run_begin(mtaio_nats *nats) {
 }
 
 static void nats_free(mtaio_nats *nats) {
+    mtaio__asking_free(nats->asking);
     natsConnection_Destroy(nats->out.nc);
     natsConnection_Destroy(nats->in.nc);
     mtaio_emitter_unref(nats->events);
@@ -144,19 +153,23 @@ static void reconnected(natsConnection *nc, void *closure) {
     mtaio__nats_is_inside = false;
 }
 
+static void tell_down(mtaio_nats *nats, natsConnection *nc) {
+    const char *text = NULL;
+    natsConnection_GetLastError(nc, &text);
+    tell_of(nats, nc, "nats.disconnected", text ? text : "");
+}
+
 static void disconnected(natsConnection *nc, void *closure) {
     struct wire *w = closure;
     mtaio_nats *nats = w->nats;
-    const char *text = NULL;
     pthread_mutex_lock(&nats->lock);
     bool first = !nats->was_down && !nats->is_closing;
     w->is_up = false;
     nats->was_down = true;
     pthread_mutex_unlock(&nats->lock);
-    if (!first) return;
     mtaio__nats_is_inside = true;
-    natsConnection_GetLastError(nc, &text);
-    tell_of(nats, nc, "nats.disconnected", text ? text : "");
+    if (w == &nats->out) mtaio__asking_fail(nats->asking, MTAIO_EAGAIN);
+    if (first) tell_down(nats, nc);
     mtaio__nats_is_inside = false;
 }
 
@@ -287,7 +300,6 @@ void mtaio__nats_drop(mtaio_nats *nats) {
 
 static mtaio_nats *nats_new(const mtaio_nats_options *options) {
     mtaio_nats *nats = calloc(1, sizeof *nats);
-    pthread_condattr_t attributes;
     if (!nats) return NULL;
     nats->refs = nats->holds = 1;
     nats->out = nats->in = (struct wire){.nats = nats, .is_closed = true};
@@ -296,11 +308,11 @@ static mtaio_nats *nats_new(const mtaio_nats_options *options) {
     nats->retry_ns = options->retry_ns ? options->retry_ns : SECOND / 4;
     nats->resume_ns = options->resume_ns ? options->resume_ns : 4 * nats->retry_ns;
     pthread_mutex_init(&nats->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&nats->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-    return nats;
+    mtaio__cond_init(&nats->changed);
+    nats->asking = mtaio__asking_new(nats);
+    if (nats->asking) return nats;
+    nats_free(nats);
+    return NULL;
 }
 
 int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret) {
@@ -351,6 +363,7 @@ int mtaio_nats_close(mtaio_nats *nats, int64_t timeout_ns) {
         int ended = mtaio__binding_end(b, deadline_ns);
         if (r == 0) r = ended;
     }
+    mtaio__asking_close(nats->asking);
     natsConnection_Close(nats->out.nc);
     natsConnection_Close(nats->in.nc);
     pthread_mutex_lock(&nats->lock);

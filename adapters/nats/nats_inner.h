@@ -32,6 +32,7 @@ struct mtaio_nats {
     size_t running;    /* subscriptions whose last call is not over */
     int64_t resume_at; /* when publishing goes on; the lock */
     mtaio_nats_binding *bindings;
+    struct asking *asking;
 
     /* Fixed. */
     mtaio_emitter *events;
@@ -58,6 +59,7 @@ int mtaio__nats_wait_up(mtaio_nats *nats, int64_t deadline_ns);
 int64_t mtaio__now_ns(void);
 int64_t mtaio__deadline_of(int64_t timeout_ns); /* < 0: INT64_MAX */
 int64_t mtaio__to_ms(int64_t ns);               /* rounded up, 1 at least */
+void mtaio__cond_init(pthread_cond_t *cond);    /* by the monotonic clock */
 void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_ns);
 
 /* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
@@ -88,6 +90,11 @@ enum { REPLY_MAX = 48 };
 void mtaio__reply_make(uint64_t id, uint64_t number, char *ret);
 bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number); /* false: another kind */
 bool mtaio__is_reply_of_ours(const char *reply);
+
+/* A number in as few digits as it needs; the first returns where it ends, the second whether it was one, of 1
+ * to 16 digits and nothing more. */
+char *mtaio__hex_put(char *at, uint64_t n);
+bool mtaio__hex_read(const char *text, uint64_t *ret);
 
 /* --- peers.c: what the bindings on the other side have sent */
 
@@ -178,7 +185,17 @@ int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_option
 int mtaio__incoming_start(mtaio_nats_binding *b);
 void mtaio__incoming_free(mtaio_nats_binding *b);
 
+/* --- asking.c: requests that nobody waits for */
+struct asking *mtaio__asking_new(mtaio_nats *nats); /* NULL: no memory */
+void mtaio__asking_free(struct asking *a);
+void mtaio__asking_fail(struct asking *a, int result); /* all that were asked */
+void mtaio__asking_close(struct asking *a);            /* no more, and those end with ECLOSED */
+
 /* --- request.c */
+
+/* What is asked, and its subject: EINVAL, ENAME, ECLOSED. */
+int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                     char *ret);
 struct service;
 void mtaio__services_end(mtaio_nats_binding *b);
 

@@ -19,15 +19,20 @@ mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply) {
     return NULL;
 }
 
+int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                     char *ret) {
+    if (!b || !topic || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
+    int r = mtaio_pattern_matches("*", topic);
+    if (r >= 0) r = mtaio__subject_of_topic(b->prefix, topic, ret);
+    return r >= 0 && b->is_ending ? MTAIO_ECLOSED : r;
+}
+
 int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                    int64_t timeout_ns, mtaio_nats_reply **ret) {
     char subject[SUBJECT_MAX];
     natsMsg *reply = NULL;
-    if (!b || !topic || !ret || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
-    int r = mtaio_pattern_matches("*", topic);
-    if (r >= 0) r = mtaio__subject_of_topic(b->prefix, topic, subject);
+    int r = ret ? mtaio__ask_check(b, topic, data, bytes, subject) : MTAIO_EINVAL;
     if (r < 0) return r;
-    if (b->is_ending) return MTAIO_ECLOSED;
     int64_t ms = mtaio__to_ms(timeout_ns > 0 ? timeout_ns : b->nats->timeout_ns);
     natsStatus s = natsConnection_Request(&reply, b->nats->out.nc, subject, data, (int)bytes, ms);
     if (s != NATS_OK) return mtaio__failed(s);

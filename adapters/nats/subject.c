@@ -79,7 +79,7 @@ bool mtaio__patterns_take_all(const char *const *patterns) {
 
 /* --- Replies ----------------------------------------------------------------------------------- */
 
-static char *put_hex(char *at, uint64_t n) {
+char *mtaio__hex_put(char *at, uint64_t n) {
     int digits = 1;
     while (digits < 16 && n >> (4 * digits)) digits++;
     for (int i = digits - 1; i >= 0; i--) *at++ = "0123456789abcdef"[n >> (4 * i) & 15];
@@ -88,9 +88,9 @@ static char *put_hex(char *at, uint64_t n) {
 
 void mtaio__reply_make(uint64_t id, uint64_t number, char *ret) {
     memcpy(ret, REPLY, sizeof REPLY - 1);
-    char *at = put_hex(ret + sizeof REPLY - 1, id);
+    char *at = mtaio__hex_put(ret + sizeof REPLY - 1, id);
     *at++ = '.';
-    *put_hex(at, number) = '\0';
+    *mtaio__hex_put(at, number) = '\0';
 }
 
 /* 1 to 16 digits, then `end`. */
@@ -107,6 +107,8 @@ static bool read_hex(const char **at, char end, uint64_t *ret) {
     return digits > 0;
 }
 
+bool mtaio__hex_read(const char *text, uint64_t *ret) { return read_hex(&text, '\0', ret); }
+
 bool mtaio__is_reply_of_ours(const char *reply) {
     return reply && strncmp(reply, REPLY, sizeof REPLY - 1) == 0;
 }
@@ -116,5 +118,5 @@ bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number
     reply += sizeof REPLY - 1;
     if (!read_hex(&reply, '.', ret_id)) return false;
     reply++;
-    return read_hex(&reply, '\0', ret_number);
+    return mtaio__hex_read(reply, ret_number);
 }

@@ -152,6 +152,26 @@ MTAIO_API mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply);
 MTAIO_API int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                              int64_t timeout_ns, mtaio_nats_reply **ret);
 
+/* How an asynchronous request ends: call runs once, on a thread of the connection, or on the one that cancels
+ * or closes, with 0 and the reply, which is the caller's to unref; or with what mtaio_nats_ask would have
+ * answered, ECANCELED, or ECLOSED, and NULL. */
+typedef struct mtaio_nats_answer {
+    size_t size; /* set by MTAIO_NATS_ANSWER */
+    void (*call)(int result, mtaio_nats_reply *reply, void *ctx);
+    void (*destroy)(void *ctx);
+    void *ctx;
+} mtaio_nats_answer;
+#define MTAIO_NATS_ANSWER(...) (&(mtaio_nats_answer){.size = sizeof(mtaio_nats_answer), __VA_ARGS__})
+
+/* As mtaio_nats_ask, but nobody waits: call may run before this returns. Where this itself fails, only
+ * destroy does. A connection that breaks ends it with EAGAIN. Without send_asap it may wait for a millisecond
+ * until it is sent, for more to send. ret may be NULL. */
+MTAIO_API int mtaio_nats_ask_async(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
+                                   int64_t timeout_ns, const mtaio_nats_answer *how, uint64_t *ret);
+
+/* Ends it with ECANCELED, told by its call before this returns: 1. 0: it is over, or just ending. EINVAL. */
+MTAIO_API int mtaio_nats_ask_cancel(mtaio_nats_binding *b, uint64_t id);
+
 /* A request that is to be answered: the server's own, from any thread, who gives it back. */
 typedef struct mtaio_nats_request mtaio_nats_request;
 MTAIO_API const char *mtaio_nats_request_topic(const mtaio_nats_request *request);
