@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIRE_IN = 4096 }; /* messages that came and are not decoded yet, before the client library keeps more */
+enum {
+    WIRE_IN = 4096
+}; /* messages that came and are not decoded yet, before the client library keeps more */
 
 static const char *const all[] = {"*", NULL};
 
@@ -55,7 +57,8 @@ static int make_wire(nats_binding *b, const struct wishes *w) {
     if (r >= 0) r = mtaio_channel_new(NULL, &b->wire);
     if (r >= 0 && w->take)
         r = mtaio_channel_subscribe(
-            b->wire, MTAIO_SUBSCRIPTION(.buffer_size = WIRE_IN, .overflow = MTAIO_BLOCK, .origin = b), &b->in);
+            b->wire, MTAIO_SUBSCRIPTION(.buffer_size = WIRE_IN, .overflow = MTAIO_BLOCK, .origin = b),
+            &b->in);
     if (r >= 0 && !(b->room_out = signal_new(box, b->id, false))) r = MTAIO_ENOMEM;
     if (r >= 0 && !(b->room_in = signal_new(box, b->id, true))) r = MTAIO_ENOMEM;
     return r;
@@ -103,8 +106,9 @@ static int use_codec(nats_binding *b, PyObject *codec) {
     return 0;
 }
 
-/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow): send and take are tuples of
- * patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number; overflow is the library's. Waits. */
+/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow): send and take are
+ * tuples of patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number; overflow is the
+ * library's. Waits. */
 static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *connection, *channel, *send, *take, *codec;
     unsigned long long id;
@@ -233,6 +237,14 @@ static PyObject *binding_go_on(PyObject *self, PyObject *is_incoming) {
     Py_RETURN_NONE;
 }
 
+/* refuse(text): a request. */
+static PyObject *binding_refuse_text(PyObject *self, PyObject *text) {
+    const char *utf8 = PyUnicode_Check(text) ? PyUnicode_AsUTF8(text) : NULL;
+    if (!utf8) PyErr_Clear();
+    binding_refuse((nats_binding *)self, utf8 ? utf8 : "");
+    Py_RETURN_NONE;
+}
+
 /* flush(timeout_ns): what is on the wire. Waits. */
 static PyObject *binding_flush(PyObject *self, PyObject *timeout) {
     nats_binding *b = (nats_binding *)self;
@@ -292,6 +304,7 @@ static PyMethodDef binding_methods[] = {
     {"fileno", binding_fileno, METH_NOARGS, NULL},
     {"progress", binding_progress, METH_NOARGS, NULL},
     {"stats", binding_stats, METH_NOARGS, NULL},
+    {"refuse", binding_refuse_text, METH_O, NULL},
     {"ask", binding_ask, METH_VARARGS, NULL},
     {"cancel", binding_cancel, METH_O, NULL},
     {"serve", binding_serve, METH_VARARGS, NULL},

@@ -18,7 +18,8 @@ static int make_emitter(nats_connection *c) {
     int r = mtaio_emitter_new(NULL, &c->events);
     if (r < 0) return r;
     return mtaio_emitter_on(c->events, "nats.*",
-                            MTAIO_HANDLER(.call = tell, .destroy = release_box, .ctx = mailbox_ref(c->box)), NULL);
+                            MTAIO_HANDLER(.call = tell, .destroy = release_box, .ctx = mailbox_ref(c->box)),
+                            NULL);
 }
 
 /* --- Life -------------------------------------------------------------------------------------- */
@@ -47,8 +48,9 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kw
     long long timeout_ns, retry_ns, resume_ns;
     int send_asap;
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "zzzzzzzzzLLLp", &o.servers, &o.name, &o.user, &o.password, &o.token, &o.credentials,
-                          &o.tls_ca, &o.tls_certificate, &o.tls_key, &timeout_ns, &retry_ns, &resume_ns, &send_asap))
+    if (!PyArg_ParseTuple(args, "zzzzzzzzzLLLp", &o.servers, &o.name, &o.user, &o.password, &o.token,
+                          &o.credentials, &o.tls_ca, &o.tls_certificate, &o.tls_key, &timeout_ns, &retry_ns,
+                          &resume_ns, &send_asap))
         return NULL;
     o.timeout_ns = timeout_ns;
     o.retry_ns = retry_ns;
@@ -93,7 +95,8 @@ static PyObject *connection_close(PyObject *self, PyObject *timeout) {
 /* --- Reading ----------------------------------------------------------------------------------- */
 
 static PyObject *state_object(struct state_mail *m) {
-    return Py_BuildValue("(sNNNNKK)", "state", PyUnicode_DecodeUTF8(m->name, (Py_ssize_t)strlen(m->name), "replace"),
+    return Py_BuildValue("(sNNNNKK)", "state",
+                         PyUnicode_DecodeUTF8(m->name, (Py_ssize_t)strlen(m->name), "replace"),
                          PyUnicode_DecodeUTF8(m->server, (Py_ssize_t)strlen(m->server), "replace"),
                          PyUnicode_DecodeUTF8(m->prefix, (Py_ssize_t)strlen(m->prefix), "replace"),
                          PyUnicode_DecodeUTF8(m->text, (Py_ssize_t)strlen(m->text), "replace"),

@@ -1,8 +1,8 @@
 /* incoming.c - from the wire to the user's channel, in the event loop and with the GIL.
  *
- * Nothing is published before it is decoded, and nothing is decoded before it can be published: where a subscriber of
- * the channel has no room, one message waits in the channel's line, the others on the wire, and behind that in the
- * client library. */
+ * Nothing is published before it is decoded, and nothing is decoded before it can be published: where a
+ * subscriber of the channel has no room, one message waits in the channel's line, the others on the wire, and
+ * behind that in the client library. */
 #include "module.h"
 
 /* What the library answers about a publication, when it is over. */

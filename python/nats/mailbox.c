@@ -1,7 +1,7 @@
 /* mailbox.c - from the threads of a connection to the event loop, without the GIL.
  *
- * A list to which everybody adds at its head, and from which one takes all; the descriptor is written when the list was
- * empty. Who takes clears the descriptor first: what is added after that writes it again. */
+ * A list to which everybody adds at its head, and from which one takes all; the descriptor is written when
+ * the list was empty. Who takes clears the descriptor first: what is added after that writes it again. */
 #include "module.h"
 
 #include <errno.h>
@@ -117,8 +117,7 @@ static const char *put_text(char **at, const char *text) {
 }
 
 void mailbox_tell(struct mailbox *box, const char *name, const mtaio_nats_state *state) {
-    size_t bytes =
-        strlen(name) + strlen(state->server) + strlen(state->prefix) + strlen(state->text) + 4;
+    size_t bytes = strlen(name) + strlen(state->server) + strlen(state->prefix) + strlen(state->text) + 4;
     struct state_mail *mail = NULL;
     if (atomic_fetch_add(&box->states, 1) < STATES_MAX) mail = malloc(sizeof *mail + bytes);
     if (!mail) {

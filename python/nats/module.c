@@ -33,6 +33,17 @@ static int find_core(void) {
     return -1;
 }
 
+/* check_pattern(str): True, or NatsError. */
+static PyObject *check_pattern(PyObject *module, PyObject *pattern) {
+    (void)module;
+    const char *utf8 = nats_utf8(pattern, "a pattern");
+    int r = utf8 ? mtaio_pattern_matches(utf8, "a") : -1;
+    if (!utf8) return NULL;
+    return r < 0 ? nats_raise(r, utf8) : Py_NewRef(Py_True);
+}
+
+static PyMethodDef functions[] = {{"check_pattern", check_pattern, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+
 static int module_exec(PyObject *module) {
     if (find_core() < 0 || find_exceptions() < 0) return -1;
     if (nats_add_connection(module) < 0 || nats_add_binding(module) < 0) return -1;
@@ -48,10 +59,8 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 static struct PyModuleDef module_def = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "mtaio._nats",
-    .m_doc = "Channels over NATS: use mtaio.nats.",
-    .m_slots = module_slots,
+    PyModuleDef_HEAD_INIT,  .m_name = "mtaio._nats", .m_doc = "Channels over NATS: use mtaio.nats.",
+    .m_methods = functions, .m_slots = module_slots,
 };
 
 PyMODINIT_FUNC PyInit__nats(void);

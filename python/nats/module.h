@@ -1,11 +1,12 @@
 /* module.h - what the files of the extension module mtaio._nats share.
  *
- * Nothing of Python is ever touched without the GIL, and nothing waits for the GIL: the threads of the connection never
- * take it. Between them and Python stand, for each connection, a mailbox, and, for each binding, a channel of its own
- * (the wire) that carries plain bytes. What is published on the user's channel is encoded there and then, by the thread
- * that publishes, and put on the wire; the connection sends from there. What comes is put on the wire, too; the event
- * loop sees that by a descriptor, decodes it, and publishes it on the user's channel. So nothing can hang or crash when
- * the interpreter ends, and a loop that is closed is a loop that does not look any more.
+ * Nothing of Python is ever touched without the GIL, and nothing waits for the GIL: the threads of the
+ * connection never take it. Between them and Python stand, for each connection, a mailbox, and, for each
+ * binding, a channel of its own (the wire) that carries plain bytes. What is published on the user's channel
+ * is encoded there and then, by the thread that publishes, and put on the wire; the connection sends from
+ * there. What comes is put on the wire, too; the event loop sees that by a descriptor, decodes it, and
+ * publishes it on the user's channel. So nothing can hang or crash when the interpreter ends, and a loop that
+ * is closed is a loop that does not look any more.
  *
  * What may wait is called without the GIL, on a thread (mtaio/nats.py). */
 #ifndef MTAIO_PYTHON_NATS_MODULE_H
@@ -32,8 +33,8 @@ PyObject *nats_raise(int status, const char *doing);
 /* The same as an object. */
 PyObject *nats_error_new(int status, const char *words);
 
-/* Takes the exception that is set, and says it in some words; ret has a place for so many bytes. Where a signal handler
- * has raised it, it stays set: false. */
+/* Takes the exception that is set, and says it in some words; ret has a place for so many bytes. Where a
+ * signal handler has raised it, it stays set: false. */
 bool nats_take_words(char *ret, size_t size);
 
 /* UTF-8 without NUL, as long as the str. NULL: TypeError, ValueError. */
@@ -41,8 +42,8 @@ const char *nats_utf8(PyObject *text, const char *what);
 
 /* --- mailbox.c --------------------------------------------------------------------------------- */
 
-/* What the connection's threads have to tell: put in from anywhere, without the GIL; taken out by the event loop, for
- * which there is a descriptor. */
+/* What the connection's threads have to tell: put in from anywhere, without the GIL; taken out by the event
+ * loop, for which there is a descriptor. */
 struct mailbox;
 
 struct mail {
@@ -67,7 +68,8 @@ struct state_mail {
 };
 void mailbox_tell(struct mailbox *box, const char *name, const mtaio_nats_state *state);
 
-/* There is room where a publication was waiting for it: one for each direction of a binding, on its way once at a time.
+/* There is room where a publication was waiting for it: one for each direction of a binding, on its way once
+ * at a time.
  */
 struct signal_mail {
     struct mail mail;
@@ -107,8 +109,7 @@ void answer_unref(struct answer_mail *m);
 /* --- connection.c ------------------------------------------------------------------------------ */
 
 typedef struct nats_connection {
-    PyObject_HEAD
-    mtaio_nats *inner;
+    PyObject_HEAD mtaio_nats *inner;
     mtaio_emitter *events;
     struct mailbox *box;
     struct mail *unread; /* taken out of the box when there was no memory to tell it */
@@ -120,8 +121,7 @@ extern PyTypeObject *nats_connection_type;
 enum codec { CODEC_BYTES, CODEC_STR, CODEC_OTHER };
 
 typedef struct nats_binding {
-    PyObject_HEAD
-    PyObject *connection, *channel;
+    PyObject_HEAD PyObject *connection, *channel;
     mtaio_channel *target; /* of channel */
     PyObject *encode, *decode;
     enum codec codec;
@@ -132,7 +132,7 @@ typedef struct nats_binding {
     mtaio_nats_binding *inner; /* of the wire */
 
     /* Out. What cannot go on the wire at once waits in the subscriber, or, one of it, in the wire's line. */
-    mtaio_subscriber *out; /* of target; NULL: nothing is sent */
+    mtaio_subscriber *out;            /* of target; NULL: nothing is sent */
     struct nats_forwarder *forwarder; /* what the library calls with a message; NULL: not at the moment */
     struct signal_mail *room_out;
     bool in_line_out;
@@ -182,7 +182,8 @@ int incoming_take(nats_binding *b, int most);
 void incoming_go_on(nats_binding *b);
 void incoming_stop(nats_binding *b); /* what waits is lost, and counted */
 
-/* request.c: methods of bindings, and the object that a request becomes; NULL: no memory, and it is as it was. */
+/* request.c: methods of bindings, and the object that a request becomes; NULL: no memory, and it is as it
+ * was. */
 PyObject *binding_ask(PyObject *self, PyObject *args);
 PyObject *binding_cancel(PyObject *self, PyObject *number);
 PyObject *binding_serve(PyObject *self, PyObject *args);

@@ -1,8 +1,8 @@
 /* outgoing.c - from the user's channel to the wire.
  *
- * The library calls with each message on the thread that publishes, with the GIL. Where the wire has no room, the
- * message waits in its line, and those that follow in the buffer of the subscriber, where the policy of the binding
- * holds; when the one in the line is on the wire, the loop is told, and goes on. */
+ * The library calls with each message on the thread that publishes, with the GIL. Where the wire has no room,
+ * the message waits in its line, and those that follow in the buffer of the subscriber, where the policy of
+ * the binding holds; when the one in the line is on the wire, the loop is told, and goes on. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -125,7 +125,8 @@ static int begin_forwarding(nats_binding *b) {
     return r < 0 ? -1 : 0;
 }
 
-int outgoing_start(nats_binding *b, const char *const *patterns, size_t buffer_size, mtaio_overflow overflow) {
+int outgoing_start(nats_binding *b, const char *const *patterns, size_t buffer_size,
+                   mtaio_overflow overflow) {
     int r = mtaio_channel_subscribe(b->target,
                                     MTAIO_SUBSCRIPTION(.patterns = patterns, .buffer_size = buffer_size,
                                                        .overflow = overflow, .no_replay = true, .origin = b),

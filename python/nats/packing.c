@@ -73,7 +73,8 @@ static int make_headers(PyObject *metadata, mtaio_metadata **ret) {
     return r < 0 ? -1 : 0;
 }
 
-int packed_message(const nats_binding *b, const mtaio_message *m, struct packed *ret, const char **ret_topic) {
+int packed_message(const nats_binding *b, const mtaio_message *m, struct packed *ret,
+                   const char **ret_topic) {
     PyObject *data, *topic, *metadata;
     nats_module.core->read(m, &data, &topic, &metadata);
     *ret_topic = topic == Py_None ? NULL : PyUnicode_AsUTF8(topic); /* known by now */

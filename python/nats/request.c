@@ -33,7 +33,8 @@ static int ask(nats_binding *b, uint64_t id, const char *topic, const struct pac
     m->box = mailbox_ref(((nats_connection *)b->connection)->box);
     m->id = id;
     return mtaio_nats_ask_async(b->inner, topic, p->data, p->bytes, timeout_ns,
-                                MTAIO_NATS_ANSWER(.call = answered, .destroy = release_answer, .ctx = m), ret);
+                                MTAIO_NATS_ANSWER(.call = answered, .destroy = release_answer, .ctx = m),
+                                ret);
 }
 
 /* ask(id, topic, data, timeout_ns): a number for cancel. The answer comes with the id. */
@@ -116,8 +117,7 @@ PyObject *binding_serve(PyObject *self, PyObject *args) {
 /* --- Requests ---------------------------------------------------------------------------------- */
 
 typedef struct nats_request {
-    PyObject_HEAD
-    mtaio_nats_request *inner;
+    PyObject_HEAD mtaio_nats_request *inner;
     struct mailbox *box;
 } nats_request;
 
