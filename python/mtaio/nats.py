@@ -31,7 +31,7 @@ from mtaio import _emitting
 from mtaio._channels import Channel, TopicChannel
 from mtaio._handlers import in_loop
 from mtaio.events import EventEmitter
-from mtaio.exceptions import NatsClosedError, NatsError, NatsTimeoutError
+from mtaio.exceptions import EventEmitError, EventHandlerError, NatsClosedError, NatsError, NatsTimeoutError
 
 try:
     from mtaio import _nats
@@ -364,7 +364,7 @@ class Connection:
             good = await _on_thread(self._inner.close, deadline.left_ns) and good
         finally:
             for binding in bindings:
-                await binding._stop_taking(deadline)
+                await binding._finish(deadline)
             self._end()
         if not good:
             raise NatsTimeoutError('not everything was sent when the time to close was over')
@@ -463,10 +463,15 @@ class Connection:
             await self._report(failure)
 
     async def _report(self, failure: NatsError) -> None:
-        if self._events is not None and not self._events.is_closed:
-            await _emitting.report(self._events, failure)
-        else:
+        if self._events is None or self._events.is_closed:
             _emitting.last_resort(failure)
+            return
+        try:
+            await self._events.emit('error', failure)
+        except EventEmitError:   # nothing handles it
+            _emitting.last_resort(failure)
+        except EventHandlerError as again:
+            _emitting.last_resort(again)
 
 
 # --- Bindings ---
@@ -642,7 +647,7 @@ class Binding:
 
     async def _drain(self, deadline: _Deadline) -> bool:
         """Until all that was published before is on its way; the library does not tell, so we look."""
-        wanted, moved = self._inner.progress()
+        wanted, moved, _ = self._inner.progress()
         while moved < wanted and not deadline.is_over:
             await asyncio.sleep(0.002)
             moved = self._inner.progress()[1]
@@ -653,8 +658,10 @@ class Binding:
         self._inner.stop_sending()
         return good
 
-    async def _stop_taking(self, deadline: _Deadline) -> None:
-        """When nothing comes any more: publishes what has come."""
+    async def _finish(self, deadline: _Deadline) -> None:
+        """When nothing is sent and nothing comes any more: publishes what has come."""
+        while self._inner.progress()[2]:   # it was dropped, and we shall be told
+            await asyncio.sleep(0.002)
         if self._fd < 0:
             return
         self._loop.remove_reader(self._fd)
@@ -670,7 +677,7 @@ class Binding:
         try:
             good = await _on_thread(self._inner.close, deadline.left_ns) and good
         finally:
-            await self._stop_taking(deadline)
+            await self._finish(deadline)
             self.connection._bindings.pop(self._number, None)
         if not good:
             raise NatsTimeoutError('not everything was sent when the time to close was over')

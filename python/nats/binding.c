@@ -65,14 +65,14 @@ static int make_wire(nats_binding *b, const struct wishes *w) {
 }
 
 /* What the binding sends is chosen before the wire, from which all is sent. */
-static int bind_wire(nats_binding *b, const struct wishes *w, size_t buffer_size) {
+static int bind_wire(nats_binding *b, const struct wishes *w, size_t buffer_size, mtaio_overflow overflow) {
     mtaio_nats *nats = ((nats_connection *)b->connection)->inner;
     int r;
     Py_BEGIN_ALLOW_THREADS;
     r = mtaio_nats_bind(nats, b->wire,
                         MTAIO_NATS_BINDING_OPTIONS(.prefix = w->prefix, .send = w->send ? all : NULL,
                                                    .take = w->take, .buffer_size = buffer_size,
-                                                   .overflow = w->overflow),
+                                                   .overflow = overflow),
                         &b->inner);
     Py_END_ALLOW_THREADS;
     return r;
@@ -80,10 +80,10 @@ static int bind_wire(nats_binding *b, const struct wishes *w, size_t buffer_size
 
 static int begin(nats_binding *b, const struct wishes *w) {
     size_t before, on_wire;
-    outgoing_divide(w->buffer_size, w->overflow, &before, &on_wire);
+    mtaio_overflow overflow = outgoing_divide(w->buffer_size, w->overflow, &before, &on_wire);
     int r = make_wire(b, w);
     for (const char **p = w->send; r >= 0 && p && *p; p++) r = mtaio_pattern_matches(*p, "a");
-    if (r >= 0) r = bind_wire(b, w, on_wire);
+    if (r >= 0) r = bind_wire(b, w, on_wire, overflow);
     if (r < 0) {
         nats_raise(r, "cannot bind the channel");
         return -1;
@@ -271,12 +271,14 @@ static mtaio_subscriber_stats waiting_before(const nats_binding *b) {
     return s;
 }
 
-/* The numbers of all messages that were to be sent, and of those that are on the wire, or were. */
+/* The numbers of all messages that were to be sent, and of those that are on the wire, or were; and whether
+ * one is in its line. */
 static PyObject *binding_progress(PyObject *self, PyObject *unused) {
     (void)unused;
     nats_binding *b = (nats_binding *)self;
     mtaio_subscriber_stats s = waiting_before(b);
-    return Py_BuildValue("(KK)", (unsigned long long)(s.reached - s.dropped), (unsigned long long)b->moved);
+    return Py_BuildValue("(KKN)", (unsigned long long)(s.reached - s.dropped), (unsigned long long)b->moved,
+                         PyBool_FromLong(b->in_line_out));
 }
 
 /* sent, unsent, dropped, taken, lost, refused */

@@ -174,8 +174,10 @@ int outgoing_start(nats_binding *b, const char *const *patterns, size_t buffer_s
 int outgoing_go_on(nats_binding *b);
 void outgoing_stop(nats_binding *b); /* what waits is dropped */
 
-/* How many messages may wait on the wire, and before it, where so many may in all. */
-void outgoing_divide(size_t buffer_size, mtaio_overflow overflow, size_t *ret_before, size_t *ret_wire);
+/* How many messages may wait on the wire, and before it, where so many may in all; and the policy of the
+ * wire. */
+mtaio_overflow outgoing_divide(size_t buffer_size, mtaio_overflow overflow, size_t *ret_before,
+                               size_t *ret_wire);
 
 /* incoming.c: publishes what came. How many; -1: it waits for room, and the loop will be told; -2: raised. */
 int incoming_take(nats_binding *b, int most);

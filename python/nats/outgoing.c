@@ -15,13 +15,15 @@ struct nats_forwarder {
     bool is_done;    /* the library calls no more */
 };
 
-void outgoing_divide(size_t buffer_size, mtaio_overflow overflow, size_t *ret_before, size_t *ret_wire) {
+mtaio_overflow outgoing_divide(size_t buffer_size, mtaio_overflow overflow, size_t *ret_before,
+                               size_t *ret_wire) {
     bool drops = overflow == MTAIO_DROP_OLDEST || overflow == MTAIO_DROP_NEWEST;
     size_t rest = buffer_size > 3 ? buffer_size - 1 : 2; /* without the one in the line */
     *ret_before = *ret_wire = buffer_size;
-    if (drops) return; /* the wire does, and nothing waits for it */
+    if (drops) return overflow; /* the wire drops, and nothing waits for it */
     *ret_wire = rest / 2 < WIRE_MAX ? rest / 2 : WIRE_MAX;
     if (buffer_size != MTAIO_UNBOUNDED) *ret_before = rest - *ret_wire;
+    return MTAIO_BLOCK;
 }
 
 /* --- One message ------------------------------------------------------------------------------- */
@@ -137,7 +139,7 @@ int outgoing_start(nats_binding *b, const char *const *patterns, size_t buffer_s
 }
 
 int outgoing_go_on(nats_binding *b) {
-    if (b->in_line_out) note_end(b, b->room_out->result < 0 ? b->room_out->result : 1);
+    if (b->in_line_out) note_end(b, b->room_out->result);
     b->in_line_out = false;
     return b->out && !b->forwarder ? begin_forwarding(b) : 0;
 }
