@@ -614,7 +614,14 @@ class Binding:
             self._loop.add_reader(self._fd, _Reader(self._take))
 
     def _take(self) -> None:
-        if self._inner.take(_AT_ONCE) < 0:   # the channel has no room: we shall be told
+        if self._fd < 0:
+            return
+        try:
+            count = self._inner.take(_AT_ONCE)
+        except BaseException:   # an interruption: the message is kept, which nothing tells of
+            self._loop.call_soon(self._take)
+            raise
+        if count < 0:   # the channel has no room: we shall be told
             self._loop.remove_reader(self._fd)
 
     def _go_on(self, is_incoming: bool) -> None:

@@ -28,29 +28,31 @@ mtaio_overflow outgoing_divide(size_t buffer_size, mtaio_overflow overflow, size
 
 /* --- One message ------------------------------------------------------------------------------- */
 
-/* An interruption is put off until the library has returned. */
+/* An interruption is put off until the library has returned, and the message packed once more. */
 static int raise_again(void *error) {
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF((PyObject *)error);
     return -1;
 }
 
-static void put_off_interruption(void) {
+static PyObject *take_interruption(void) {
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     PyErr_NormalizeException(&type, &error, &traceback);
-    if (!error || Py_AddPendingCall(raise_again, error) < 0) Py_XDECREF(error);
     Py_XDECREF(type);
     Py_XDECREF(traceback);
+    return error;
 }
 
 static int pack(nats_binding *b, const mtaio_message *m, struct packed *ret, const char **ret_topic) {
-    char words[256];
+    char words[256] = "interrupted";
     if (packed_message(b, m, ret, ret_topic) == 0) return 0;
     if (!nats_take_words(words, sizeof words)) {
-        put_off_interruption();
-        if (packed_message(b, m, ret, ret_topic) == 0) return 0;
-        if (!nats_take_words(words, sizeof words)) PyErr_Clear();
+        PyObject *interruption = take_interruption();
+        int r = packed_message(b, m, ret, ret_topic);
+        if (r < 0 && !nats_take_words(words, sizeof words)) PyErr_Clear();
+        if (Py_AddPendingCall(raise_again, interruption) < 0) Py_DECREF(interruption);
+        if (r == 0) return 0;
     }
     binding_refuse(b, words);
     return -1;
