@@ -19,6 +19,7 @@ void mtaio__binding_drop(mtaio_nats_binding *b) {
     mtaio_subscriber_unref(b->outgoing);
     mtaio_channel_unref(b->channel);
     mtaio__nats_drop(b->nats);
+    mtaio__stream_free(b->stream);
     mtaio__codec_destroy(&b->codec);
     free_patterns(b->take);
     mtaio__incoming_free(b);
@@ -122,9 +123,10 @@ static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
         pthread_join(b->sender, NULL);
     mtaio__services_end(b);
     if (b->incoming) natsSubscription_Unsubscribe(b->incoming);
+    int waited = b->stream ? mtaio__stream_end(b, deadline_ns) : 0;
     if (b->outgoing) mtaio_subscriber_stats_get(b->outgoing, &left);
     mtaio_unsubscribe(b->outgoing);
-    return left.waiting + b->unsendable > 0 ? MTAIO_ETIMEDOUT : 0;
+    return left.waiting + b->unsendable > 0 ? MTAIO_ETIMEDOUT : waited;
 }
 
 int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_binding_options *options,
@@ -138,8 +140,10 @@ int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_bindin
         mtaio__codec_destroy(options->codec);
         return r < 0 ? r : MTAIO_ENOMEM;
     }
-    if (b->take) r = mtaio__incoming_start(b);
-    if (r >= 0 && options->send && options->send[0]) r = mtaio__outgoing_start(b, options);
+    if (options->durable) r = mtaio__stream_begin(b, options);
+    if (r >= 0 && b->take) r = (b->stream ? mtaio__stream_in_start : mtaio__incoming_start)(b);
+    if (r >= 0 && options->send && options->send[0])
+        r = (b->stream ? mtaio__stream_out_start : mtaio__outgoing_start)(b, options);
     if (r >= 0) r = binding_list(b); /* who closes the connection ends what is listed: it is complete now */
     if (r >= 0) {
         *ret = b;
@@ -194,6 +198,7 @@ int mtaio_nats_flush(mtaio_nats_binding *b, int64_t timeout_ns) {
     mtaio_subscriber_stats s = {.size = sizeof s};
     const struct timespec moment = {.tv_nsec = 200000};
     if (b->outgoing) mtaio_subscriber_stats_get(b->outgoing, &s);
+    if (b->stream) return mtaio__stream_flush(b, s.reached - s.dropped, deadline_ns);
     for (uint64_t wanted = s.reached - s.dropped; b->sent + b->refused_out < wanted;
          nanosleep(&moment, NULL)) {
         if (b->is_ending) return MTAIO_ECLOSED;
@@ -215,5 +220,6 @@ int mtaio_nats_stats_get(const mtaio_nats_binding *b, mtaio_nats_stats *ret) {
                               .taken = b->taken,
                               .lost = b->lost,
                               .refused = b->refused};
+    if (b->stream) mtaio__stream_stats(b, ret);
     return 0;
 }

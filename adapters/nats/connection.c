@@ -70,6 +70,11 @@ int mtaio__failed(natsStatus s) {
     }
 }
 
+int mtaio__failed_with(const char *text) {
+    snprintf(words, sizeof words, "%s", text);
+    return MTAIO_ESYSTEM;
+}
+
 /* --- Events ------------------------------------------------------------------------------------ */
 
 void mtaio__nats_tell(mtaio_nats *nats, const char *name, const mtaio_nats_state *state) {

@@ -36,16 +36,22 @@ static bool is_text(const char *s) {
     return true;
 }
 
-/* 0 with *ret NULL where there are none. EINVAL: not such as become metadata. */
-static int metadata_of(natsMsg *message, mtaio_metadata **ret) {
+/* Those that are ours alone in durable bindings. */
+static bool is_hidden(const char *key) {
+    return strcasecmp(key, "Nats-Msg-Id") == 0 || strcmp(key, "mtaio-delivery") == 0;
+}
+
+int mtaio__headers_get(natsMsg *message, bool hides, mtaio_metadata **ret) {
     const char **keys = NULL, *value;
     int count = 0, r = 0;
     *ret = NULL;
     natsStatus s = natsMsgHeader_Keys(message, &keys, &count);
     if (s == NATS_NOT_FOUND) return 0;
     if (s != NATS_OK) return s == NATS_NO_MEMORY ? MTAIO_ENOMEM : MTAIO_EINVAL;
-    r = mtaio_metadata_new(ret);
     for (int i = 0; r >= 0 && i < count; i++) {
+        if (hides && is_hidden(keys[i])) continue;
+        if (!*ret) r = mtaio_metadata_new(ret);
+        if (r < 0) break;
         if (natsMsgHeader_Get(message, keys[i], &value) != NATS_OK || !is_text(keys[i]) || !is_text(value))
             r = MTAIO_EINVAL;
         else
@@ -135,7 +141,7 @@ static bool take(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
     mtaio_publication *p = &in->list[in->count];
     *p = *MTAIO_PUBLICATION(.topic = topic, .data = natsMsg_GetData(message),
                             .bytes = (size_t)natsMsg_GetDataLength(message), .origin = b);
-    int r = metadata_of(message, &p->metadata);
+    int r = mtaio__headers_get(message, false, &p->metadata);
     if (r >= 0)
         in->messages[in->count++] = message;
     else

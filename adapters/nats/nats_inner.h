@@ -64,6 +64,7 @@ void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t dead
 
 /* The client library's status as one of our errors; keeps its words for mtaio_nats_error. */
 int mtaio__failed(natsStatus s);
+int mtaio__failed_with(const char *text); /* ESYSTEM */
 
 /* --- subject.c: topics and subjects */
 
@@ -160,7 +161,8 @@ struct mtaio_nats_binding {
     char **take;
     bool takes_all, filters;
     mtaio_nats_codec codec;
-    struct peers peers; /* the thread of incoming; so are the next three */
+    struct stream *stream; /* of a durable one; NULL */
+    struct peers peers;    /* the thread of incoming; so are the next three */
     struct intake *intake;
     int64_t dropped_before;
     uint64_t seen;
@@ -179,9 +181,25 @@ int mtaio__binding_end(mtaio_nats_binding *b, int64_t deadline_ns);
 void mtaio__binding_tell(mtaio_nats_binding *b, const char *name, uint64_t count, const char *text);
 
 /* --- outgoing.c: the sending thread */
+
+/* Until the deadline of its end has passed. */
+bool mtaio__outgoing_is_over(const mtaio_nats_binding *b);
+
+/* Makes the subject, of SUBJECT_MAX bytes; false: it is refused, counted and told. */
+bool mtaio__outgoing_may_be_sent(mtaio_nats_binding *b, const mtaio_message *m, const struct load *load,
+                                 char *subject);
+void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text);
+const mtaio_metadata *mtaio__load_metadata(const mtaio_message *m, const struct load *load);
+natsStatus mtaio__headers_set(natsMsg *message, const mtaio_metadata *metadata);
+bool mtaio__is_passing(natsStatus s); /* is it of the connection, which comes back, and not of the message? */
+int mtaio__outgoing_subscribe(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 
 /* --- incoming.c */
+
+/* As metadata: 0 with *ret NULL where there are none. EINVAL: not such as become metadata. hides: without
+ * what durable bindings keep for themselves. */
+int mtaio__headers_get(natsMsg *message, bool hides, mtaio_metadata **ret);
 int mtaio__incoming_start(mtaio_nats_binding *b);
 void mtaio__incoming_free(mtaio_nats_binding *b);
 
@@ -190,6 +208,18 @@ struct asking *mtaio__asking_new(mtaio_nats *nats); /* NULL: no memory */
 void mtaio__asking_free(struct asking *a);
 void mtaio__asking_fail(struct asking *a, int result); /* all that were asked */
 void mtaio__asking_close(struct asking *a);            /* no more, and those end with ECLOSED */
+
+/* --- stream.c: durable bindings, see stream_inner.h. Checks the options, and that the server has the stream.
+ */
+int mtaio__stream_begin(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
+int mtaio__stream_end(mtaio_nats_binding *b, int64_t deadline_ns); /* its sender has ended. ETIMEDOUT */
+void mtaio__stream_free(struct stream *stream);
+int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline_ns);
+void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
+
+/* In the place of those above. */
+int mtaio__stream_out_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
+int mtaio__stream_in_start(mtaio_nats_binding *b);
 
 /* --- request.c */
 

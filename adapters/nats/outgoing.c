@@ -14,19 +14,27 @@ struct sending {
     int64_t tell_at;
 };
 
-static bool is_over(const mtaio_nats_binding *b) { return b->is_ending && mtaio__now_ns() >= b->drain_until; }
+bool mtaio__outgoing_is_over(const mtaio_nats_binding *b) {
+    return b->is_ending && mtaio__now_ns() >= b->drain_until;
+}
 
 /* --- One message ------------------------------------------------------------------------------- */
 
-static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, const char *reply,
-                                  const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
-    natsMsg *message = NULL;
-    natsStatus s = natsMsg_Create(&message, subject, reply, bytes->data, (int)bytes->bytes);
+natsStatus mtaio__headers_set(natsMsg *message, const mtaio_metadata *metadata) {
+    natsStatus s = NATS_OK;
     for (size_t i = 0; s == NATS_OK && i < mtaio_metadata_count(metadata); i++) {
         const char *key, *value;
         mtaio_metadata_at(metadata, i, &key, &value);
         s = natsMsgHeader_Set(message, key, value);
     }
+    return s;
+}
+
+static natsStatus publish_headers(mtaio_nats_binding *b, const char *subject, const char *reply,
+                                  const mtaio_nats_bytes *bytes, const mtaio_metadata *metadata) {
+    natsMsg *message = NULL;
+    natsStatus s = natsMsg_Create(&message, subject, reply, bytes->data, (int)bytes->bytes);
+    if (s == NATS_OK) s = mtaio__headers_set(message, metadata);
     if (s == NATS_OK) s = natsConnection_PublishMsg(b->nats->out.nc, message);
     natsMsg_Destroy(message);
     return s;
@@ -53,50 +61,57 @@ static bool may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t li
     return true;
 }
 
-static void refuse(mtaio_nats_binding *b, const char *text) {
+void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text) {
     b->refused++;
     b->refused_out++;
     mtaio__binding_tell(b, "nats.refused", 1, text);
 }
 
-/* Is it of the connection, which comes back, and not of the message? */
-static bool is_passing(natsStatus s) {
+bool mtaio__is_passing(natsStatus s) {
     return s == NATS_INSUFFICIENT_BUFFER || s == NATS_CONNECTION_DISCONNECTED || s == NATS_IO_ERROR ||
            s == NATS_TIMEOUT || s == NATS_STALE_CONNECTION || s == NATS_SSL_ERROR;
+}
+
+const mtaio_metadata *mtaio__load_metadata(const mtaio_message *m, const struct load *load) {
+    return load->bytes.metadata ? load->bytes.metadata : mtaio_message_metadata(m);
+}
+
+bool mtaio__outgoing_may_be_sent(mtaio_nats_binding *b, const mtaio_message *m, const struct load *load,
+                                 char *subject) {
+    const char *lacks = NULL;
+    if (load->result < 0)
+        lacks = mtaio_error_text(load->result);
+    else if (mtaio__subject_of_topic(b->prefix, mtaio_message_topic(m), subject) < 0)
+        lacks = "the topic is no subject";
+    else if (!may_be_sent(load->bytes.bytes, mtaio__load_metadata(m, load),
+                          natsConnection_GetMaxPayload(b->nats->out.nc)))
+        lacks = "the message is larger than the server takes, or its metadata cannot be headers";
+    if (lacks) mtaio__outgoing_refuse(b, lacks);
+    return !lacks;
 }
 
 /* Tries until it is sent or refused. false: the binding or the connection has ended before. */
 static bool send_message(struct sending *sending, const mtaio_message *m, const struct load *load) {
     mtaio_nats_binding *b = sending->b;
-    const mtaio_metadata *metadata = load->bytes.metadata ? load->bytes.metadata : mtaio_message_metadata(m);
+    const mtaio_metadata *metadata = mtaio__load_metadata(m, load);
     char reply[REPLY_MAX];
-    if (load->result < 0) {
-        refuse(b, mtaio_error_text(load->result));
-        return true;
-    }
-    if (mtaio__subject_of_topic(b->prefix, mtaio_message_topic(m), sending->subject) < 0) {
-        refuse(b, "the topic is no subject");
-        return true;
-    }
-    if (!may_be_sent(load->bytes.bytes, metadata, natsConnection_GetMaxPayload(b->nats->out.nc))) {
-        refuse(b, "the message is larger than the server takes, or its metadata cannot be headers");
-        return true;
-    }
+    if (!mtaio__outgoing_may_be_sent(b, m, load, sending->subject)) return true;
     mtaio__reply_make(b->id, b->sent + 1, reply);
-    while (!is_over(b)) {
+    while (!mtaio__outgoing_is_over(b)) {
         natsStatus s = publish(b, sending->subject, reply, &load->bytes, metadata);
         if (s == NATS_OK) {
             b->sent++;
             return true;
         }
         if (mtaio__failed(s) == MTAIO_ECLOSED) return false;
-        if (!is_passing(s)) {
-            refuse(b, mtaio_nats_error());
+        if (!mtaio__is_passing(s)) {
+            mtaio__outgoing_refuse(b, mtaio_nats_error());
             return true;
         }
         struct timespec moment = {.tv_nsec = 1000000}; /* until the client library has seen what happened */
         nanosleep(&moment, NULL);
-        while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT && !is_over(b))
+        while (mtaio__nats_wait_up(b->nats, mtaio__now_ns() + IDLE_NS) == MTAIO_ETIMEDOUT &&
+               !mtaio__outgoing_is_over(b))
             continue;
     }
     return false;
@@ -136,7 +151,7 @@ static int send_some(struct sending *sending) {
 static void *run(void *arg) {
     struct sending *sending = arg;
     mtaio_nats_binding *b = sending->b;
-    while (send_some(sending) >= 0 && !is_over(b)) {
+    while (send_some(sending) >= 0 && !mtaio__outgoing_is_over(b)) {
         if (mtaio__now_ns() >= sending->tell_at) tell_number(sending);
     }
     tell_number(sending);
@@ -148,12 +163,16 @@ static void *run(void *arg) {
     return NULL;
 }
 
-int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
-    int r = mtaio_channel_subscribe(
+int mtaio__outgoing_subscribe(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
+    return mtaio_channel_subscribe(
         b->channel,
         MTAIO_SUBSCRIPTION(.patterns = options->send, .overflow = options->overflow, .no_replay = true,
                            .buffer_size = options->buffer_size ? options->buffer_size : 65536, .origin = b),
         &b->outgoing);
+}
+
+int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_options *options) {
+    int r = mtaio__outgoing_subscribe(b, options);
     if (r < 0) return r;
     struct sending *sending = calloc(1, sizeof *sending);
     if (!sending) return MTAIO_ENOMEM;

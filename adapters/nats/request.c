@@ -21,7 +21,7 @@ mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply) {
 
 int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                      char *ret) {
-    if (!b || !topic || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
+    if (!b || b->stream || !topic || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
     int r = mtaio_pattern_matches("*", topic);
     if (r >= 0) r = mtaio__subject_of_topic(b->prefix, topic, ret);
     return r >= 0 && b->is_ending ? MTAIO_ECLOSED : r;
@@ -177,7 +177,7 @@ static int serve(mtaio_nats_binding *b, const char *pattern, struct service *ser
 
 int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nats_server *server) {
     if (!server || server->size != sizeof *server) return MTAIO_EINVAL;
-    int r = !b || !pattern || !server->call ? MTAIO_EINVAL : mtaio_pattern_matches(pattern, "a");
+    int r = !b || b->stream || !pattern || !server->call ? MTAIO_EINVAL : mtaio_pattern_matches(pattern, "a");
     struct service *service = r < 0 ? NULL : calloc(1, sizeof *service);
     if (!service) {
         if (server->destroy) server->destroy(server->ctx);

@@ -49,12 +49,14 @@ struct side_how {
     size_t buffer_size;
     mtaio_overflow overflow;
     const mtaio_nats_codec *codec;
+    const mtaio_nats_stream *durable;
+    const char *prefix; /* NULL: "shop" */
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);
 mtaio_nats_stats side_stats(const struct side *s);
 
-/* The next message has this topic (NULL: none) and these bytes, a string. */
+/* The next message has this topic (NULL: none) and these bytes, a string (NULL: whichever). */
 void side_expects(struct side *s, const char *topic, const char *text);
 void side_expects_nothing(struct side *s);
 

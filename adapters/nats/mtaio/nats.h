@@ -52,13 +52,13 @@ MTAIO_API const char *mtaio_nats_error(void);
 
 /* The data of the events nats.connected, nats.disconnected, nats.reconnected, nats.lagging (it takes messages
  * slower than they come, and the client library dropped some), nats.lost (messages of a peer are missing),
- * nats.refused (what came, or was to go, was no valid message), nats.error and nats.closed. Emitted on a
- * thread of the connection; valid during that. */
+ * nats.refused (what came, or was to go, was no valid message), nats.dead, nats.error and nats.closed.
+ * Emitted on a thread of the connection; valid during that. */
 typedef struct mtaio_nats_state {
     const char *server; /* its URL, "" while there is none */
     const char *prefix; /* of the binding it is about; "" */
     const char *text;   /* what the client library said; "" */
-    uint64_t count;     /* messages lost, dropped or refused by this event */
+    uint64_t count;     /* messages lost, dropped, refused or dead by this event */
 } mtaio_nats_state;
 
 /* --- Bindings: a channel, and the topics that it shares. It holds the channel and the connection.
@@ -99,6 +99,65 @@ typedef struct mtaio_nats_codec {
 } mtaio_nats_codec;
 #define MTAIO_NATS_CODEC(...) (&(mtaio_nats_codec){.size = sizeof(mtaio_nats_codec), __VA_ARGS__})
 
+/* --- Durable: the same over a stream of JetStream, which keeps what is sent until its limits are reached.
+ *
+ * Sending: each message is stored and acknowledged by the server, and sent again, in order, until it is; one
+ * that was stored already is recognised by its id. What the server refuses (the stream is full, or sealed,
+ * the message too large for it) is refused, counted and told (nats.refused).
+ *
+ * Taking: each message is acknowledged when the last receiver on the channel has cleared it, or has dropped
+ * it; with an emitter, when its emission is over and no handler has failed. What is not acknowledged comes
+ * again, also to another process of the same consumer, and is marked: its metadata has "mtaio-delivery", how
+ * many times it has been given out. While a receiver or a handler has a message, the server is told so,
+ * however long that takes. */
+
+/* Where a consumer begins that is not there yet. */
+typedef enum mtaio_nats_start {
+    MTAIO_NATS_NEW = 0,  /* with what is stored from now on */
+    MTAIO_NATS_ALL,      /* with the first message that the stream has */
+    MTAIO_NATS_LAST,     /* with the last message of each topic */
+    MTAIO_NATS_SINCE,    /* at start_time_ns */
+    MTAIO_NATS_SEQUENCE, /* at start_sequence */
+} mtaio_nats_start;
+
+typedef struct mtaio_nats_stream {
+    size_t size;      /* set by MTAIO_NATS_STREAM */
+    const char *name; /* NULL: the prefix, with '_' for each '.' */
+
+    /* Of a stream that is not there yet, and is made then, of all topics of the prefix. 0: no limit. */
+    int64_t max_messages, max_bytes, max_age_ns;
+    bool refuses_when_full; /* false: the oldest messages make room */
+    bool is_in_memory;      /* gone with the server */
+    int replicas;           /* servers that have it; 0: one */
+    int64_t duplicates_ns;  /* how long it knows a message's id; 0: the server's, two minutes */
+
+    size_t window; /* messages that are sent and not acknowledged, at most; 0: 1,024 */
+
+    const char *consumer; /* a name: goes on where it was, in whatever process; NULL: one that ends with the
+                             binding */
+    mtaio_nats_start start;
+    int64_t start_time_ns; /* UTC, since 1970 */
+    uint64_t start_sequence;
+    size_t max_open; /* messages of the consumer that are given out, not acknowledged, at most; 0: 1,024 */
+    int64_t ack_wait_ns;     /* who is silent for so long is gone: what it has is given to another; 0: 30 s */
+    mtaio_emitter *emitter;  /* NULL: messages are published on the channel. Else emitted here, under their
+                                topic,  one after another, where a handler defers without waiting for it. The
+                                event's data:  what the codec's decode made, else a mtaio_nats_data */
+    int64_t again_ns;        /* from a failed emission to the next try; 0: 1 s */
+    unsigned max_deliveries; /* then it is dead: told (nats.dead), and not tried again; 0: no limit */
+    const char *dead_topic; /* where dead messages are published, with their metadata, and "mtaio-dead-topic",
+                               "mtaio-dead-deliveries", "mtaio-dead-error"; not taken by this binding. NULL:
+                               nowhere */
+} mtaio_nats_stream;
+#define MTAIO_NATS_STREAM(...) (&(mtaio_nats_stream){.size = sizeof(mtaio_nats_stream), __VA_ARGS__})
+
+typedef struct mtaio_nats_data {
+    const void *data; /* a NUL follows the last byte */
+    size_t bytes;
+} mtaio_nats_data;
+
+/* --- Binding */
+
 typedef struct mtaio_nats_binding mtaio_nats_binding;
 typedef struct mtaio_nats_binding_options {
     size_t size;                   /* set by MTAIO_NATS_BINDING_OPTIONS */
@@ -108,12 +167,15 @@ typedef struct mtaio_nats_binding_options {
     size_t buffer_size;            /* messages waiting to be sent; 0: 65,536 */
     mtaio_overflow overflow;       /* what publishing on the channel does when they are that many */
     const mtaio_nats_codec *codec; /* copied; NULL: bytes are bytes */
+    const mtaio_nats_stream *durable; /* copied; NULL: what nobody takes at the moment is gone */
 } mtaio_nats_binding_options;
 #define MTAIO_NATS_BINDING_OPTIONS(...)                                                                      \
     (&(mtaio_nats_binding_options){.size = sizeof(mtaio_nats_binding_options), __VA_ARGS__})
 
-/* When it returns, the server knows what the binding takes. ENAME (the prefix), EPATTERN, ECLOSED, ETIMEDOUT,
- * EAGAIN, EINVAL, ENOMEM, ESYSTEM. */
+/* When it returns, the server knows what the binding takes; a durable one has its stream, and its consumer.
+ * ENAME (the prefix; a stream, consumer or dead topic that can have no such name), EPATTERN, ECLOSED,
+ * ETIMEDOUT, EAGAIN, EINVAL, ENOMEM, ESYSTEM (durable: no JetStream there; a stream of the name that lacks
+ * some of the topics, or of another name that has them). */
 MTAIO_API int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_binding_options *options,
                               mtaio_nats_binding **ret);
 MTAIO_API mtaio_nats_binding *mtaio_nats_binding_ref(mtaio_nats_binding *b);
@@ -122,10 +184,13 @@ MTAIO_API mtaio_nats_binding *mtaio_nats_binding_ref(mtaio_nats_binding *b);
 MTAIO_API mtaio_nats_binding *mtaio_nats_binding_unref(mtaio_nats_binding *b);
 
 /* Sends what is waiting, timeout_ns at most, then ends the binding. ETIMEDOUT: something was left, and
- * dropped. Twice is no error. */
+ * dropped. Twice is no error. A durable one first takes nothing more, then waits until emissions are over (no
+ * longer than for an answer, and not where it is called from one); what is open then is acknowledged when it
+ * is over, while the connection lasts, or comes again. */
 MTAIO_API int mtaio_nats_unbind(mtaio_nats_binding *b, int64_t timeout_ns);
 
-/* Waits until the server has got everything that was published on the channel before. ETIMEDOUT, ECLOSED. */
+/* Waits until the server has got everything that was published on the channel before; durable: until it has
+ * stored it, or refused it. ETIMEDOUT, ECLOSED. */
 MTAIO_API int mtaio_nats_flush(mtaio_nats_binding *b, int64_t timeout_ns);
 
 typedef struct mtaio_nats_stats {
@@ -133,13 +198,21 @@ typedef struct mtaio_nats_stats {
     uint64_t sent;    /* given to the server */
     uint64_t unsent;  /* in the buffer now */
     uint64_t dropped; /* by the buffer's policy, or with the binding's end */
-    uint64_t taken;   /* published on the channel */
+    uint64_t taken;   /* published on the channel, or emitted */
     uint64_t lost; /* messages of peers that are known to be missing, and what the client library dropped */
     uint64_t refused; /* no valid message: neither sent nor taken */
+
+    /* Durable bindings only. */
+    uint64_t acknowledged;   /* stored by the server */
+    uint64_t unacknowledged; /* sent, or to be sent again, and not acknowledged yet */
+    uint64_t open;           /* taken, and not acknowledged yet */
+    uint64_t redelivered;    /* taken with the mark that it may have been here before */
+    uint64_t dead;           /* given up after max_deliveries */
 } mtaio_nats_stats;
 MTAIO_API int mtaio_nats_stats_get(const mtaio_nats_binding *b, mtaio_nats_stats *ret); /* EINVAL */
 
-/* --- Requests: one asks, one who serves the topic answers. Nothing of it touches the channel. */
+/* --- Requests: one asks, one who serves the topic answers. Nothing of it touches the channel. Not for
+ * durable bindings (EINVAL): the stream would take the questions for messages. */
 
 typedef struct mtaio_nats_reply mtaio_nats_reply;
 MTAIO_API const void *mtaio_nats_reply_data(const mtaio_nats_reply *reply);
