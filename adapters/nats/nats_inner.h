@@ -32,6 +32,7 @@ struct mtaio_nats {
     size_t running;    /* subscriptions whose last call is not over */
     int64_t resume_at; /* when publishing goes on; the lock */
     mtaio_nats_binding *bindings;
+    struct retired *retired; /* subscriptions that have ended, the last first */
     struct asking *asking;
 
     /* Fixed. */
@@ -41,6 +42,10 @@ struct mtaio_nats {
 
 void mtaio__nats_hold(mtaio_nats *nats);
 void mtaio__nats_drop(mtaio_nats *nats);
+
+/* Destroys a subscription that has ended (NULL: none), a while later: the client library's reading thread may
+ * be about to lock it, for a message that has just come, and does not hold it. */
+void mtaio__nats_retire(mtaio_nats *nats, natsSubscription *sub);
 
 /* Emits a state event. */
 void mtaio__nats_tell(mtaio_nats *nats, const char *name, const mtaio_nats_state *state);
@@ -213,7 +218,7 @@ void mtaio__asking_close(struct asking *a);            /* no more, and those end
  */
 int mtaio__stream_begin(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 int mtaio__stream_end(mtaio_nats_binding *b, int64_t deadline_ns); /* its sender has ended. ETIMEDOUT */
-void mtaio__stream_free(struct stream *stream);
+void mtaio__stream_free(mtaio_nats *nats, struct stream *stream);
 int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline_ns);
 void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
 
