@@ -17,7 +17,7 @@ static int failed(natsStatus s) {
 
 /* Servers make directories and subjects of them. */
 static bool is_plain(const char *name) {
-    return !name || (*name && strlen(name) < 256 && !strpbrk(name, ".*>/\\ \t\r\n"));
+    return !name || (*name && strlen(name) <= NAME_LENGTH_MAX && !strpbrk(name, ".*>/\\ \t\r\n"));
 }
 
 static bool is_in_range(const mtaio_nats_stream *s) {
@@ -32,7 +32,8 @@ static int check(const mtaio_nats_binding_options *o, char *subject) {
     const mtaio_nats_stream *s = o->durable;
     if (s->size != sizeof *s || !is_in_range(s) || (s->emitter && mtaio_emitter_is_closed(s->emitter)))
         return MTAIO_EINVAL;
-    if (!is_plain(s->name) || !is_plain(s->consumer)) return MTAIO_ENAME;
+    if (!is_plain(s->name) || !is_plain(s->consumer) || strlen(o->prefix) > NAME_LENGTH_MAX)
+        return MTAIO_ENAME;
     if (!s->dead_topic) return 0;
     int r = mtaio_pattern_matches("*", s->dead_topic);
     return r < 0 ? r : mtaio__subject_of_topic(o->prefix, s->dead_topic, subject);
@@ -226,7 +227,14 @@ static int look_at_end(struct stream *st, uint64_t *from) {
     return 0;
 }
 
-int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, uint64_t *ret_position) {
+/* Where a process died, a server (2.9.10) may give out the last message once more as if for the first time:
+ * it steps back by one where it holds a message that is to come again and finds requests of nobody. */
+static struct position position_of(const jsConsumerInfo *info) {
+    uint64_t given = info->Delivered.Stream;
+    return (struct position){given, given + (uint64_t)info->NumAckPending};
+}
+
+int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, struct position *ret) {
     struct stream *st = b->stream;
     jsConsumerInfo *info = NULL;
     jsErrCode code = 0;
@@ -240,7 +248,7 @@ int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, uint64_t *ret_p
         if (s == NATS_OK) r = keep_name(st, info->Name);
     }
     if (s != NATS_OK) return failed(s);
-    if (r >= 0) *ret_position = info->Delivered.Stream;
+    if (r >= 0) *ret = position_of(info);
     jsConsumerInfo_Destroy(info);
     return r;
 }

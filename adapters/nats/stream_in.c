@@ -140,7 +140,7 @@ static void sort_out(mtaio_nats_binding *b, natsMsg *message) {
 /* Where to go on with a new consumer, so that nothing is passed over that is not done. */
 static uint64_t resume_at(struct inbox *in) {
     pthread_mutex_lock(&in->lock);
-    uint64_t at = in->highest.sequence > in->position ? in->highest.sequence : in->position;
+    uint64_t at = in->highest.sequence > in->position.given ? in->highest.sequence : in->position.given;
     at++;
     if (in->failing > 0 && in->failing_from < at) at = in->failing_from;
     for (struct delivery *d = in->oldest; d; d = d->next)
@@ -151,7 +151,7 @@ static uint64_t resume_at(struct inbox *in) {
 
 static int find_consumer(mtaio_nats_binding *b, uint64_t from) {
     struct inbox *in = b->stream->in;
-    uint64_t position = 0;
+    struct position position;
     int r = mtaio__stream_consumer(b, from, &position);
     if (r < 0) return r;
     pthread_mutex_lock(&in->lock);

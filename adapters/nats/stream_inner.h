@@ -10,6 +10,7 @@
 #define MESSAGE_ID "Nats-Msg-Id"
 #define DELIVERY_KEY "mtaio-delivery"
 #define DEAD_KEY "mtaio-dead-"
+enum { NAME_LENGTH_MAX = 255 };
 
 struct stream {
     jsCtx *js; /* over the sending connection */
@@ -22,10 +23,15 @@ struct stream {
 
 /* --- stream.c */
 
+/* The last sequence that a consumer has given out, or passed by; and up to which a message may have been given
+ * out, whatever the server says. */
+struct position {
+    uint64_t given, suspect;
+};
+
 /* The binding's consumer, made where it is not there: `from` is 0, or where to go on instead of where the
- * options say. The name of an ephemeral one is set; it is a new one then. ret_position: the last sequence
- * that it has given out, or passed by. */
-int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, uint64_t *ret_position);
+ * options say. The name of an ephemeral one is set; it is a new one then. */
+int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, struct position *ret);
 void mtaio__stream_forget_consumer(mtaio_nats_binding *b); /* an ephemeral one */
 
 /* --- stream_wire.c: what JetStream writes, read with suspicion */
@@ -102,7 +108,7 @@ struct inbox {
      * sequence and its time tell a message from all others, also where the stream began anew. */
     struct given highest;
     struct given *done;             /* at sequence % DONE */
-    uint64_t position;              /* where the consumer began */
+    struct position position;       /* where the consumer was in the beginning */
     uint64_t failing, failing_from; /* how many were given back, and the first of them */
     uint64_t redelivered, dead_count;
 

@@ -101,7 +101,8 @@ static uint64_t count_locked(struct inbox *in, const struct given *given) {
     bool again = given->sequence <= in->highest.sequence && given->stored_ns <= in->highest.stored_ns;
     if (again && in->failing > 0) in->failing--;
     if (!again) in->highest = *given;
-    return again && given->count < 2 ? 2 : given->count;
+    bool doubtful = again || given->sequence <= in->position.suspect;
+    return doubtful && given->count < 2 ? 2 : given->count;
 }
 
 enum known mtaio__open_find(struct inbox *in, const struct given *given, uint64_t *ret_count) {
