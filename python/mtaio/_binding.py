@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from mtaio import _emitting
 from mtaio._handlers import in_loop
-from mtaio.exceptions import NatsClosedError, NatsError, NatsTimeoutError
+from mtaio._streams import nanoseconds
+from mtaio.exceptions import EventError, NatsClosedError, NatsError, NatsTimeoutError
 
 try:
     from mtaio import _nats
@@ -64,6 +65,10 @@ class Stats:
         taken: Published on the channel
         lost: Known to be missing
         refused: Neither sent nor taken, because they are no valid messages, or could not be encoded or decoded
+        acknowledged, unacknowledged: Durable: sent, and stored by the server, or not known to be
+        open: Durable: taken, and not acknowledged yet
+        redelivered: Durable: taken with the mark that it may have been here before
+        dead: Durable: given up after so many deliveries
     """
     sent: int
     unsent: int
@@ -71,6 +76,11 @@ class Stats:
     taken: int
     lost: int
     refused: int
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    open: int = 0
+    redelivered: int = 0
+    dead: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,16 +124,6 @@ def patterns_of(patterns):
     return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
-def nanoseconds(seconds, name, none):
-    """Nanoseconds, as many as the library counts at most; `none` for None."""
-    if seconds is None:
-        return none
-    number = float(seconds)
-    if math.isnan(number) or number < 0:
-        raise ValueError(f'{name} must not be negative or NaN')
-    return min(math.ceil(number * 1e9), 2**62) if number < 2**33 else 2**62
-
-
 def path_of(path):
     return None if path is None else os.fspath(path)
 
@@ -159,7 +159,7 @@ def settle(future, result, error):
 
 
 async def on_thread(function, *args):
-    """What the function returns, which may wait: on a thread that nothing waits for, not even the end of the program."""
+    """What the function returns, which may wait: on a thread that nothing waits for, not even the program's end."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -202,13 +202,14 @@ def unwatch(loop, fds, *owners):
 class Binding:
     """What Connection.bind() returns: a channel, and the topics that it shares."""
 
-    def __init__(self, connection, inner, number, channel, prefix):
+    def __init__(self, connection, inner, number, channel, prefix, emitter):
         self.connection = connection
         self.channel = channel
         self.prefix = prefix
         self._inner = inner
         self._number = number
         self._loop = connection._loop
+        self._emitter = emitter   # of a durable binding; None: what comes is published on the channel
         self._serving = set()   # what decorators have begun
         self._closing = None
         self._fd = inner.fileno()   # -1: nothing is taken, or nothing any more
@@ -275,9 +276,9 @@ class Binding:
             async def price(request):
                 return prices[request.topic]
 
-        Requests are handled in tasks of their own, however many there are. A handler that raises does not answer, so who
-        asks finds the time over; the failure becomes an "error" event of the connection's emitter, or where nothing handles
-        that, goes to the loop's exception handler.
+        Requests are handled in tasks of their own, however many there are. A handler that raises does not answer, so
+        who asks finds the time over; the failure becomes an "error" event of the connection's emitter, or where nothing
+        handles that, goes to the loop's exception handler.
 
         Args:
             pattern: Of topics
@@ -344,6 +345,25 @@ class Binding:
             return
         if is_incoming:
             self._watch()
+
+    def _deliver(self, delivery):
+        _emitting.start(self._emit(delivery), self.connection._tasks)
+
+    async def _emit(self, delivery):
+        """One that is cancelled meanwhile has failed."""
+        try:
+            topic, data, metadata = delivery.read(self._inner)
+        except Exception as error:   # whatever a codec raises: it would do so again
+            self._inner.refuse(f'{type(error).__name__}: {error}')
+            delivery.end(True)
+            return
+        try:
+            await self._emitter.emit(topic, data, metadata)
+        except EventError as error:
+            delivery.end(False)
+            await _emitting.report(self._emitter, error)
+        else:
+            delivery.end(True)
 
     async def _serve(self, pattern, group, handler):
         number = next(self.connection._numbers)

@@ -19,14 +19,15 @@ import warnings
 import weakref
 
 from mtaio import _emitting
-from mtaio._binding import (OVERFLOW, Binding, Codec, Deadline, Reader, Request, State, Stats, _nats, codec_of, nanoseconds,
+from mtaio._binding import (OVERFLOW, Binding, Codec, Deadline, Reader, Request, State, Stats, _nats, codec_of,
                             on_thread, path_of, patterns_of, settle, unwatch)
 from mtaio._channels import TopicChannel
 from mtaio._handlers import in_loop
+from mtaio._streams import Stream, nanoseconds
 from mtaio.events import EventEmitter
 from mtaio.exceptions import EventEmitError, EventHandlerError, NatsClosedError, NatsError, NatsTimeoutError
 
-__all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'connect']
+__all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'Stream', 'connect']
 
 _connections = weakref.WeakSet()   # those that are open
 
@@ -42,8 +43,8 @@ def _close_all():
 # --- Connections ---
 
 async def connect(servers='nats://127.0.0.1:4222', *, events=None, name=None, user=None, password=None, token=None,
-                  credentials=None, tls_ca=None, tls_certificate=None, tls_key=None, timeout=5.0, retry=0.25, resume=None,
-                  send_asap=False):
+                  credentials=None, tls_ca=None, tls_certificate=None, tls_key=None, timeout=5.0, retry=0.25,
+                  resume=None, send_asap=False):
     """Connect to NATS servers, and from then on again whenever that has to be.
 
     Args:
@@ -66,9 +67,9 @@ async def connect(servers='nats://127.0.0.1:4222', *, events=None, name=None, us
     if events is not None and not isinstance(events, EventEmitter):
         raise TypeError(f'events must be an EventEmitter, not {type(events).__name__}')
     inner = await on_thread(
-        _nats.Connection, ','.join(patterns_of(servers)), name, user, password, token, path_of(credentials),
-        path_of(tls_ca), path_of(tls_certificate), path_of(tls_key), nanoseconds(timeout, 'timeout', 0), nanoseconds(retry, 'retry', 0),
-        nanoseconds(resume, 'resume', 0), bool(send_asap))
+        _nats.Connection, ','.join(patterns_of(servers)), name, user, password, token,
+        *map(path_of, (credentials, tls_ca, tls_certificate, tls_key)), nanoseconds(timeout, 'timeout', 0),
+        nanoseconds(retry, 'retry', 0), nanoseconds(resume, 'resume', 0), bool(send_asap))
     return Connection(inner, events)
 
 
@@ -81,7 +82,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._bindings = {}
-        self._beginning = {}   # bindings that are being made: their signals
+        self._beginning = {}   # bindings that are being made: what came for them
         self._services = {}
         self._answers = {}
         self._tasks = set()   # handlers of requests at work
@@ -100,7 +101,8 @@ class Connection:
         """Whether it is closed, or just being closed."""
         return self._is_closed or self._closing is not None
 
-    async def bind(self, channel, prefix, *, send=None, take=None, codec='bytes', buffer_size=65536, overflow='block'):
+    async def bind(self, channel, prefix, *, send=None, take=None, codec='bytes', buffer_size=65536, overflow='block',
+                   durable=None):
         """Share topics of a channel with all who have bound one under the same prefix.
 
         Args:
@@ -114,6 +116,7 @@ class Connection:
             buffer_size: How many messages may wait to be sent, 0: any number
             overflow: What publishing on the channel does when they are that many: "block", "drop_oldest", "drop_newest"
                 or "error"
+            durable: A Stream, which keeps what is sent; None: what nobody takes at the moment is gone
 
         Returns:
             A Binding. It lasts until it is closed, or the connection is
@@ -128,18 +131,23 @@ class Connection:
             raise ValueError(f"overflow must be 'block', 'drop_oldest', 'drop_newest' or 'error', not {overflow!r}")
         if buffer_size < 0:
             raise ValueError('buffer_size must not be negative')
+        if durable is not None and not isinstance(durable, Stream):
+            raise TypeError(f'durable must be a Stream, not {type(durable).__name__}')
+        emitter = durable and durable.emitter
+        if emitter is not None and not isinstance(emitter, EventEmitter):
+            raise TypeError(f'emitter must be an EventEmitter, not {type(emitter).__name__}')
         number = next(self._numbers)
         self._beginning[number] = []
         try:
             inner = await on_thread(_nats.Binding, self._inner, channel, number, prefix, outgoing, incoming, chosen,
-                                     buffer_size or -1, OVERFLOW[overflow])
+                                     buffer_size or -1, OVERFLOW[overflow], durable and durable._as_tuple())
         finally:
-            signals = self._beginning.pop(number)
+            mails = self._beginning.pop(number)
         if self.is_closed:
             raise NatsClosedError('the connection is closed')
-        binding = self._bindings[number] = Binding(self, inner, number, channel, prefix)
-        for is_incoming in signals:
-            binding._go_on(is_incoming)
+        binding = self._bindings[number] = Binding(self, inner, number, channel, prefix, emitter)
+        for what, mail in mails:
+            what(binding, mail)
         return binding
 
     async def close(self, timeout=5.0):
@@ -219,7 +227,8 @@ class Connection:
             try:
                 getattr(self, f'_on_{kind}')(*mail)
             except Exception as error:   # the next one is not to be lost with it
-                self._loop.call_exception_handler({'message': f'{self!r} failed to handle a {kind}', 'exception': error})
+                self._loop.call_exception_handler(
+                    {'message': f'{self!r} failed to handle a {kind}', 'exception': error})
         if self._inner.has_unread():
             self._loop.call_later(0.01, self._read)
 
@@ -228,10 +237,16 @@ class Connection:
             self._events.emit_nowait(name, State(*fields))
 
     def _on_signal(self, number, is_incoming):
+        self._pass_on(number, Binding._go_on, is_incoming)
+
+    def _on_delivery(self, number, delivery):
+        self._pass_on(number, Binding._deliver, delivery)
+
+    def _pass_on(self, number, what, mail):
         if number in self._beginning:
-            self._beginning[number].append(is_incoming)
+            self._beginning[number].append((what, mail))
         elif number in self._bindings:
-            self._bindings[number]._go_on(is_incoming)
+            what(self._bindings[number], mail)
 
     def _on_answer(self, number, answer):
         future = self._answers.get(number)

@@ -1,13 +1,14 @@
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, overload
 
 from typing_extensions import Self
 
 from mtaio.events import Channel, EventEmitter, TopicChannel
 
-__all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'connect']
+__all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'Stream', 'connect']
 
 _Handler = TypeVar('_Handler', bound=Callable[[Request], Any])
 _Patterns = str | Iterable[str]
@@ -35,6 +36,31 @@ class Stats:
     taken: int
     lost: int
     refused: int
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    open: int = 0
+    redelivered: int = 0
+    dead: int = 0
+
+@dataclass(frozen=True)
+class Stream:
+    name: str | None = None
+    max_messages: int = 0
+    max_bytes: int = 0
+    max_age: float = 0
+    refuse_when_full: bool = False
+    in_memory: bool = False
+    replicas: int = 1
+    duplicates: float = 0
+    window: int = 1024
+    consumer: str | None = None
+    start: Literal['new', 'all', 'last'] | int | datetime = 'new'
+    max_open: int = 1024
+    ack_wait: float = 30
+    emitter: EventEmitter | None = None
+    again: float = 1
+    max_deliveries: int = 0
+    dead_topic: str | None = None
 
 @dataclass(frozen=True)
 class Request:
@@ -55,7 +81,7 @@ class Connection:
     def is_closed(self) -> bool: ...
     async def bind(self, channel: Channel[Any] | TopicChannel[Any], prefix: str, *, send: _Patterns | None = None,
                    take: _Patterns | None = None, codec: _CodecName | Codec = 'bytes', buffer_size: int = 65536,
-                   overflow: _Overflow = 'block') -> Binding: ...
+                   overflow: _Overflow = 'block', durable: Stream | None = None) -> Binding: ...
     async def close(self, timeout: SupportsFloat | None = 5.0) -> None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exception: object) -> None: ...
@@ -70,7 +96,8 @@ class Binding:
     async def flush(self, timeout: SupportsFloat | None = None) -> None: ...
     async def request(self, topic: str, data: Any = None, *, timeout: SupportsFloat | None = None) -> Any: ...
     @overload
-    def serve(self, pattern: str, handler: None = None, *, group: str | None = None) -> Callable[[_Handler], _Handler]: ...
+    def serve(self, pattern: str, handler: None = None, *,
+              group: str | None = None) -> Callable[[_Handler], _Handler]: ...
     @overload
     def serve(self, pattern: str, handler: Callable[[Request], Any], *,
               group: str | None = None) -> Coroutine[Any, Any, None]: ...

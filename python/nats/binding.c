@@ -32,6 +32,8 @@ struct wishes {
     const char **send, **take; /* NULL: nothing */
     size_t buffer_size;
     mtaio_overflow overflow;
+    mtaio_nats_stream *stream; /* NULL: not durable */
+    int emits;                 /* the stream's messages: they are not published on the channel */
 };
 
 /* The UTF-8 of a tuple of strs; *ret NULL where it is empty. Valid as long as the tuple. */
@@ -51,11 +53,15 @@ static int read_patterns(PyObject *tuple, const char ***ret) {
     return 0;
 }
 
-static int make_wire(nats_binding *b, const struct wishes *w) {
+static int make_wire(nats_binding *b, struct wishes *w) {
     struct mailbox *box = ((nats_connection *)b->connection)->box;
     int r = (b->prefix = strdup(w->prefix)) ? 0 : MTAIO_ENOMEM;
     if (r >= 0) r = mtaio_channel_new(NULL, &b->wire);
-    if (r >= 0 && w->take)
+    if (r >= 0 && w->emits) {
+        r = stream_make_emitter(box, b->id, &b->emitter);
+        w->stream->emitter = b->emitter;
+    }
+    if (r >= 0 && w->take && !w->emits)
         r = mtaio_channel_subscribe(
             b->wire, MTAIO_SUBSCRIPTION(.buffer_size = WIRE_IN, .overflow = MTAIO_BLOCK, .origin = b),
             &b->in);
@@ -72,13 +78,13 @@ static int bind_wire(nats_binding *b, const struct wishes *w, size_t buffer_size
     r = mtaio_nats_bind(nats, b->wire,
                         MTAIO_NATS_BINDING_OPTIONS(.prefix = w->prefix, .send = w->send ? all : NULL,
                                                    .take = w->take, .buffer_size = buffer_size,
-                                                   .overflow = overflow),
+                                                   .overflow = overflow, .durable = w->stream),
                         &b->inner);
     Py_END_ALLOW_THREADS;
     return r;
 }
 
-static int begin(nats_binding *b, const struct wishes *w) {
+static int begin(nats_binding *b, struct wishes *w) {
     size_t before, on_wire;
     mtaio_overflow overflow = outgoing_divide(w->buffer_size, w->overflow, &before, &on_wire);
     int r = make_wire(b, w);
@@ -106,18 +112,20 @@ static int use_codec(nats_binding *b, PyObject *codec) {
     return 0;
 }
 
-/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow): send and take are
- * tuples of patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number; overflow is the
- * library's. Waits. */
+/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow, stream): send and take
+ * are tuples of patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number; overflow is
+ * the library's; stream is a tuple, see stream.c, or None. Waits. */
 static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    PyObject *connection, *channel, *send, *take, *codec;
+    PyObject *connection, *channel, *send, *take, *codec, *stream;
+    mtaio_nats_stream how;
     unsigned long long id;
     Py_ssize_t buffer_size;
     int overflow;
     struct wishes w = {0};
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "O!OKsO!O!Oni", nats_connection_type, &connection, &channel, &id, &w.prefix,
-                          &PyTuple_Type, &send, &PyTuple_Type, &take, &codec, &buffer_size, &overflow))
+    if (!PyArg_ParseTuple(args, "O!OKsO!O!OniO", nats_connection_type, &connection, &channel, &id, &w.prefix,
+                          &PyTuple_Type, &send, &PyTuple_Type, &take, &codec, &buffer_size, &overflow,
+                          &stream))
         return NULL;
     mtaio_channel *target = nats_module.core->channel(channel);
     nats_binding *b = target ? (nats_binding *)type->tp_alloc(type, 0) : NULL;
@@ -131,6 +139,10 @@ static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     int r = use_codec(b, codec);
     if (r == 0) r = read_patterns(send, &w.send);
     if (r == 0) r = read_patterns(take, &w.take);
+    if (r == 0 && stream != Py_None) {
+        w.stream = &how;
+        r = stream_read(stream, &how, &w.emits);
+    }
     if (r == 0) r = begin(b, &w);
     PyMem_Free(w.send);
     PyMem_Free(w.take);
@@ -171,6 +183,7 @@ static void free_wire(nats_binding *b) {
     if (b->has_kept) mtaio_message_clear(&b->kept);
     Py_BEGIN_ALLOW_THREADS;
     mtaio_nats_binding_unref(b->inner);
+    mtaio_emitter_unref(b->emitter);
     mtaio_subscriber_unref(b->in);
     mtaio_channel_unref(b->wire);
     Py_END_ALLOW_THREADS;
@@ -281,7 +294,7 @@ static PyObject *binding_progress(PyObject *self, PyObject *unused) {
                          PyBool_FromLong(b->in_line_out));
 }
 
-/* sent, unsent, dropped, taken, lost, refused */
+/* sent, unsent, dropped, taken, lost, refused, acknowledged, unacknowledged, open, redelivered, dead */
 static PyObject *binding_stats(PyObject *self, PyObject *unused) {
     (void)unused;
     nats_binding *b = (nats_binding *)self;
@@ -289,11 +302,14 @@ static PyObject *binding_stats(PyObject *self, PyObject *unused) {
     mtaio_nats_stats s = {.size = sizeof s};
     int r = mtaio_nats_stats_get(b->inner, &s);
     if (r < 0) return nats_raise(r, "no statistics");
-    return Py_BuildValue("(KKKKKK)", (unsigned long long)s.sent,
+    return Py_BuildValue("(KKKKKKKKKKK)", (unsigned long long)s.sent,
                          (unsigned long long)(s.unsent + before.waiting + b->in_line_out),
                          (unsigned long long)(s.dropped + before.dropped + b->dropped),
-                         (unsigned long long)b->taken, (unsigned long long)(s.lost + b->lost),
-                         (unsigned long long)(s.refused + b->refused));
+                         (unsigned long long)(b->emitter ? s.taken : b->taken),
+                         (unsigned long long)(s.lost + b->lost), (unsigned long long)(s.refused + b->refused),
+                         (unsigned long long)s.acknowledged, (unsigned long long)s.unacknowledged,
+                         (unsigned long long)s.open, (unsigned long long)s.redelivered,
+                         (unsigned long long)s.dead);
 }
 
 static PyMethodDef binding_methods[] = {

@@ -124,6 +124,8 @@ static PyObject *mail_object(struct mail *mail) {
         return signal_object((struct signal_mail *)mail);
     case MAIL_ANSWER:
         return answer_object((struct answer_mail *)mail);
+    case MAIL_DELIVERY:
+        return nats_delivery_object((struct delivery_mail *)mail);
     default:
         return nats_request_object((struct request_mail *)mail);
     }

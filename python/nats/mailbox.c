@@ -104,6 +104,10 @@ void mail_discard(struct mail *mail) {
     case MAIL_ANSWER:
         answer_unref((struct answer_mail *)mail);
         break;
+    case MAIL_DELIVERY:
+        delivery_free(((struct delivery_mail *)mail)->delivery);
+        free(mail);
+        break;
     }
 }
 

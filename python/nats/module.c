@@ -47,7 +47,8 @@ static PyMethodDef functions[] = {{"check_pattern", check_pattern, METH_O, NULL}
 static int module_exec(PyObject *module) {
     if (find_core() < 0 || find_exceptions() < 0) return -1;
     if (nats_add_connection(module) < 0 || nats_add_binding(module) < 0) return -1;
-    return nats_add_request(module);
+    if (nats_add_request(module) < 0) return -1;
+    return nats_add_delivery(module);
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -48,7 +48,7 @@ struct mailbox;
 
 struct mail {
     struct mail *next;
-    enum mail_kind { MAIL_STATE, MAIL_SIGNAL, MAIL_REQUEST, MAIL_ANSWER } kind;
+    enum mail_kind { MAIL_STATE, MAIL_SIGNAL, MAIL_REQUEST, MAIL_ANSWER, MAIL_DELIVERY } kind;
 };
 
 struct mailbox *mailbox_new(void); /* NULL: errno says why */
@@ -106,6 +106,21 @@ struct answer_mail {
 };
 void answer_unref(struct answer_mail *m);
 
+/* A message of a durable binding that is to be emitted. */
+struct delivery {
+    mtaio_deferral *deferral;
+    mtaio_metadata *metadata;
+    const char *topic;
+    const void *data;
+    size_t bytes;
+};
+struct delivery_mail {
+    struct mail mail;
+    uint64_t binding;
+    struct delivery *delivery;
+};
+void delivery_free(struct delivery *d); /* NULL too */
+
 /* --- connection.c ------------------------------------------------------------------------------ */
 
 typedef struct nats_connection {
@@ -145,6 +160,8 @@ typedef struct nats_binding {
     struct signal_mail *room_in;
     mtaio_pending *in_line_in; /* a publication in the target's line */
 
+    mtaio_emitter *emitter; /* durable, and its messages are emitted; else NULL */
+
     uint64_t taken, lost, refused, dropped; /* what the library does not count */
 } nats_binding;
 
@@ -167,6 +184,7 @@ void packed_clear(struct packed *p);
 
 /* And back: a new reference. NULL: raised. */
 PyObject *unpack_data(const nats_binding *b, const void *data, size_t bytes);
+PyObject *unpack_metadata(const mtaio_metadata *headers); /* a dict */
 PyObject *unpack_message(const nats_binding *b, const mtaio_message *m);
 
 /* outgoing.c: begins to send, or goes on. -1: raised. */
@@ -192,9 +210,17 @@ PyObject *binding_serve(PyObject *self, PyObject *args);
 PyObject *binding_decode(PyObject *self, PyObject *bytes);
 PyObject *nats_request_object(struct request_mail *mail);
 
+/* stream.c: durable bindings. -1: raised. */
+int stream_read(PyObject *tuple, mtaio_nats_stream *ret, int *ret_emits);
+
+/* One whose events become mails, as long as it has not lost its last reference. A status of the library. */
+int stream_make_emitter(struct mailbox *box, uint64_t binding, mtaio_emitter **ret);
+PyObject *nats_delivery_object(struct delivery_mail *mail);
+
 /* Each adds a type to the module: 0, or -1 with an exception. */
 int nats_add_connection(PyObject *module);
 int nats_add_binding(PyObject *module);
 int nats_add_request(PyObject *module);
+int nats_add_delivery(PyObject *module);
 
 #endif

@@ -94,7 +94,7 @@ PyObject *unpack_data(const nats_binding *b, const void *data, size_t bytes) {
     return decoded;
 }
 
-static PyObject *make_metadata(const mtaio_metadata *headers) {
+PyObject *unpack_metadata(const mtaio_metadata *headers) {
     PyObject *dict = PyDict_New();
     const char *key, *text;
     for (size_t i = 0; dict && mtaio_metadata_at(headers, i, &key, &text) >= 0; i++) {
@@ -110,7 +110,7 @@ PyObject *unpack_message(const nats_binding *b, const mtaio_message *m) {
     const char *name = mtaio_message_topic(m);
     PyObject *data = unpack_data(b, mtaio_message_data(m), mtaio_message_bytes(m)), *load = NULL;
     PyObject *topic = data && name ? PyUnicode_FromString(name) : NULL;
-    PyObject *metadata = data && headers ? make_metadata(headers) : NULL;
+    PyObject *metadata = data && headers ? unpack_metadata(headers) : NULL;
     if (data && (topic || !name) && (metadata || !headers))
         load = nats_module.core->load(data, topic, metadata);
     Py_XDECREF(metadata);
