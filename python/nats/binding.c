@@ -290,8 +290,8 @@ static PyObject *binding_progress(PyObject *self, PyObject *unused) {
     (void)unused;
     nats_binding *b = (nats_binding *)self;
     mtaio_subscriber_stats s = waiting_before(b);
-    return Py_BuildValue("(KKN)", (unsigned long long)(s.reached - s.dropped), (unsigned long long)b->moved,
-                         PyBool_FromLong(b->in_line_out));
+    unsigned long long wanted = s.reached - s.dropped, moved = b->moved;
+    return Py_BuildValue("(KKN)", wanted, moved, PyBool_FromLong(b->in_line_out));
 }
 
 /* sent, unsent, dropped, taken, lost, refused, acknowledged, unacknowledged, open, redelivered, dead */
@@ -302,14 +302,27 @@ static PyObject *binding_stats(PyObject *self, PyObject *unused) {
     mtaio_nats_stats s = {.size = sizeof s};
     int r = mtaio_nats_stats_get(b->inner, &s);
     if (r < 0) return nats_raise(r, "no statistics");
-    return Py_BuildValue("(KKKKKKKKKKK)", (unsigned long long)s.sent,
-                         (unsigned long long)(s.unsent + before.waiting + b->in_line_out),
-                         (unsigned long long)(s.dropped + before.dropped + b->dropped),
-                         (unsigned long long)(b->emitter ? s.taken : b->taken),
-                         (unsigned long long)(s.lost + b->lost), (unsigned long long)(s.refused + b->refused),
-                         (unsigned long long)s.acknowledged, (unsigned long long)s.unacknowledged,
-                         (unsigned long long)s.open, (unsigned long long)s.redelivered,
-                         (unsigned long long)s.dead);
+    const uint64_t values[] = {s.sent,
+                               s.unsent + before.waiting + b->in_line_out,
+                               s.dropped + before.dropped + b->dropped,
+                               b->emitter ? s.taken : b->taken,
+                               s.lost + b->lost,
+                               s.refused + b->refused,
+                               s.acknowledged,
+                               s.unacknowledged,
+                               s.open,
+                               s.redelivered,
+                               s.dead};
+    const Py_ssize_t count = sizeof values / sizeof *values;
+    PyObject *tuple = PyTuple_New(count);
+    for (Py_ssize_t i = 0; tuple && i < count; i++) {
+        PyObject *value = PyLong_FromUnsignedLongLong(values[i]);
+        if (value)
+            PyTuple_SET_ITEM(tuple, i, value);
+        else
+            Py_CLEAR(tuple);
+    }
+    return tuple;
 }
 
 static PyMethodDef binding_methods[] = {

@@ -102,7 +102,7 @@ async def test_a_consumer_goes_on_where_it_was(server, prefix):
 async def test_a_server_that_is_killed_loses_nothing(prefix):
     with Server('-js') as server:
         async with Sender(server, prefix) as s:
-            connection, binding, subscriber = await taking(server, prefix, start='all')
+            connection, binding, subscriber = await taking(server, prefix, consumer='c', start='all')
             for i in range(50):
                 await s.channel.publish(i, topic='x')
             server.kill()
@@ -111,7 +111,7 @@ async def test_a_server_that_is_killed_loses_nothing(prefix):
             server.start()
             seen = []
             while len(seen) < 100:
-                message = await subscriber.receive(15)
+                message = await subscriber.receive()
                 if message.data in seen:
                     assert 'mtaio-delivery' in message.metadata
                 else:
