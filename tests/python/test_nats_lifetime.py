@@ -471,3 +471,14 @@ def test_the_core_refuses_what_is_no_channel():
         mtaio._nats.Binding(None)
     with pytest.raises(TypeError):
         mtaio._nats.Request()
+
+
+# --- Out of memory: hazard 58
+
+def test_no_memory(server):
+    pytest.importorskip('_testcapi', reason='this Python comes without _testcapi')
+    program = Path(__file__).with_name('nats_nomemory.py')
+    p = subprocess.run([sys.executable, program, server.url], capture_output=True, text=True, timeout=150,
+                       env={**os.environ, 'PYTHONPATH': f'{program.parent}:{os.environ["PYTHONPATH"]}',
+                            'PYTHONFAULTHANDLER': '1'})
+    assert p.returncode == 0, p.stdout[-2000:] + p.stderr[-3000:]
