@@ -217,7 +217,7 @@ static double sample_once(const bench_side *side, size_t times, bool *ret_distur
 
 /* Long samples are not taken again: in them a switch weighs little, and hardly any would be without one. */
 static double sample(const bench_side *side, struct result *result) {
-    bool again = result->took_ns < 4 * options.sample_ns, disturbed;
+    bool again = result->took_ns < 4 * options.sample_ns && !side->outside, disturbed;
     double ns = sample_once(side, result->times, &disturbed);
     for (int i = 0; disturbed && again && ns < 100 * options.sample_ns && i < RETRIES; i++) {
         result->disturbed++;

@@ -27,6 +27,7 @@ typedef struct bench_side {
     void (*run)(void *state, size_t times);    /* what is measured */
     void (*beside)(void *state, size_t times); /* what the second thread does meanwhile; NULL: it sleeps */
     void *beside_state;
+    bool outside;             /* other threads or processes do part of it: no sample of it is undisturbed */
     unsigned threads;         /* 0, 1: one; 2: both threads run, each its times */
     double unit;              /* operations in one of times; 0: 1 */
     size_t calls;             /* handler calls in one of times; 0: not checked */

@@ -21,7 +21,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = ["gcc", "g++", "libc6", "libglib2.0-dev", "libwayland-dev", "libsigc++-2.0-dev", "libboost-dev",
             "liburcu-dev", "libck-dev", "libzmq3-dev",
-            "libnng-dev", "python3", "python3-pyee", "python3-blinker", "python3-aiosignal", "python3-janus"]
+            "libnng-dev", "libnats-dev", "nats-server", "python3", "python3-pyee", "python3-blinker", "python3-aiosignal", "python3-janus"]
 MEMORY_PEERS = ["mtaio", "GSignal", "wl_signal", "libsigc++", "Boost.Signals2"]
 
 
@@ -162,7 +162,7 @@ def target_rows(results):
         if record["case"] == "allocations":
             rows.append(absolute(results, f"allocations per emission: {record['variant']}", 0, "", "allocations",
                                  "mtaio", record["variant"]))
-    return rows + channel_rows(results) + python_rows(results)
+    return rows + channel_rows(results) + nats_rows(results) + python_rows(results)
 
 
 def channel_rows(results):
@@ -208,6 +208,26 @@ def channel_rows(results):
             rows.append(absolute(results, f"channel: allocations per message: {record['variant']}", 0, "",
                                  "channel allocations", "mtaio", record["variant"]))
     return rows
+
+
+def nats_rows(results):
+    """Those over a server: what a program gets that uses the client library itself is the measure."""
+    rows = []
+    for n in (16, 128, 1024):
+        case, raw = f"nats one to one/{n}", ("nats.c", "")
+        for text, variant, limit in ((f"one to one, {n} bytes, of nats.c", "packs", 0.9),
+                                     ("  each message by itself", "", None)):
+            rows.append(Row(f"NATS: {text}", ratio(results, (case, *raw), (case, "mtaio", variant)), ">=", limit, "x",
+                            results.median(case, "mtaio", variant), results.median(case, *raw)))
+    rows.append(Row("NATS: a request and its answer, of nats.c", quotient(results, "nats request", "p50"), "<=", 1.1, "x",
+                    results.median("nats request", "mtaio", "p50"), results.median("nats request", "nats.c", "p50")))
+    return rows
+
+
+def quotient(results, case, variant):
+    """Of two values that were measured in turn."""
+    mtaio, raw = results.median(case, "mtaio", variant), results.median(case, "nats.c", variant)
+    return Measure(mtaio / raw) if mtaio and raw else Measure()
 
 
 def python_rows(results):
@@ -306,6 +326,16 @@ def print_channels(results):
                 "which they fall asleep)", ["", *cases], lines)
 
 
+def print_nats(results):
+    cases = ["one to one/16", "one to one/128", "one to one/1024"]
+    lines = [[f"{who} {variant}".strip()] + [number(results.median(f"nats {case}", who, variant)) for case in cases]
+             + [number(results.median("nats request", who, p)) for p in ("p50", "p99") if not variant]
+             for who, variant in (("nats.c", ""), ("mtaio", ""), ("mtaio", "packs"))]
+    print_table("Over a NATS server on the same processors, ns: a message of so many bytes from one process's connection to "
+                "another's;\na request and its answer, the middle one and the 99th of 100",
+                ["", *cases, "p50", "p99"], [line + ["-"] * (6 - len(line)) for line in lines])
+
+
 def print_python(results):
     cases = ["async/1", "async/10", "async/100", "plain/1", "plain/10", "plain/100", "channel/1", "channel/3", "thread"]
     lines = [[who] + [number(results.median(f"python {case}", who)) for case in cases] for who in
@@ -316,7 +346,7 @@ def print_python(results):
 
 def print_rest(results):
     shown = ("channel alone", "channel threads", "channel bulk", "channel two", "channel trip", "python async",
-             "python plain", "python channel", "python thread", "emit/", "shared ", "threads/", "churn/",
+             "python plain", "python channel", "python thread", "nats", "emit/", "shared ", "threads/", "churn/",
              "add+remove/", "fill", "scheme", "allocations", "none")
     lines = []
     for record in results.records:
@@ -435,11 +465,15 @@ def measure(program, python, args):
     options = ["--rounds", "11", "--sample-us", "300", "--budget-ms", "500"] if args.quick else []
     if only:
         options += ["--only", only]
-    channels = only.startswith(("channel", "match"))
-    if not only.startswith("python") and not channels:
+    channels, nats = only.startswith(("channel", "match")), only.startswith("nats")
+    if not only.startswith("python") and not channels and not nats:
         status = run(results, [program, *options])
     if not only or channels:
         status = run(results, [program + "-channel", *options]) or status
+    if (not only or nats) and os.path.exists(program + "-nats"):
+        # Long samples: how messages gather on their way is part of it.
+        sample = ["--sample-us", "50000"] if args.quick else ["--sample-us", "200000", "--budget-ms", "10000"]
+        status = run(results, [program + "-nats", *options, *sample]) or status
     if not only:
         status = run(results, [program + "-shared", *options, "--only", "emit/"], "shared ") or status
     count = "100000" if args.quick else "1000000"
@@ -472,6 +506,7 @@ def main():
     print_peers(results)
     print_schemes(results)
     print_channels(results)
+    print_nats(results)
     print_python(results)
     print_rest(results)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -57,10 +57,10 @@ static char **copy_patterns(const char *const *patterns) {
     return copy;
 }
 
-static uint64_t new_id(void) {
-    uint64_t id = 0;
-    if (getrandom(&id, sizeof id, 0) != sizeof id || id == 0) id = (uint64_t)mtaio__now_ns() | 1;
-    return id;
+uint64_t mtaio__random(void) {
+    uint64_t n = 0;
+    if (getrandom(&n, sizeof n, 0) != sizeof n || n == 0) n = (uint64_t)mtaio__now_ns() | 1;
+    return n;
 }
 
 static mtaio_nats_binding *binding_new(mtaio_nats *nats, mtaio_channel *ch,
@@ -71,7 +71,7 @@ static mtaio_nats_binding *binding_new(mtaio_nats *nats, mtaio_channel *ch,
     b->nats = nats;
     mtaio__nats_hold(nats);
     b->channel = mtaio_channel_ref(ch);
-    b->id = new_id();
+    b->id = mtaio__random();
     b->drain_until = INT64_MAX;
     b->prefix = strdup(o->prefix);
     b->prefix_length = strlen(o->prefix);
@@ -102,7 +102,9 @@ static int binding_list(mtaio_nats_binding *b) {
 }
 
 static int check_options(const mtaio_nats_binding_options *o, char *subject) {
-    if (!o->prefix || o->overflow < MTAIO_OVERFLOW_DEFAULT || o->overflow > MTAIO_REFUSE) return MTAIO_EINVAL;
+    if (!o->prefix || o->overflow < MTAIO_OVERFLOW_DEFAULT || o->overflow > MTAIO_REFUSE ||
+        (o->pack && o->durable))
+        return MTAIO_EINVAL;
     int r = mtaio_pattern_matches("*", o->prefix);
     if (r >= 0)
         r = mtaio__subject_of_topic(o->prefix, o->prefix,
@@ -115,6 +117,7 @@ static int check_options(const mtaio_nats_binding_options *o, char *subject) {
 /* What waits is sent until the deadline. */
 static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
     mtaio_subscriber_stats left = {.size = sizeof left};
+    int waited = b->stream ? mtaio__stream_in_end(b, deadline_ns) : 0; /* handlers may still publish */
     b->drain_until = deadline_ns;
     b->is_ending = true; /* after the deadline: the sender reads that then */
     if (b->has_sender && pthread_equal(b->sender, pthread_self()))
@@ -123,7 +126,7 @@ static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
         pthread_join(b->sender, NULL);
     mtaio__services_end(b);
     if (b->incoming) natsSubscription_Unsubscribe(b->incoming);
-    int waited = b->stream ? mtaio__stream_end(b, deadline_ns) : 0;
+    if (b->stream) mtaio__stream_out_end(b);
     if (b->outgoing) mtaio_subscriber_stats_get(b->outgoing, &left);
     mtaio_unsubscribe(b->outgoing);
     return left.waiting + b->unsendable > 0 ? MTAIO_ETIMEDOUT : waited;

@@ -45,6 +45,8 @@ static _Thread_local char words[256];
 
 const char *mtaio_nats_error(void) { return words; }
 
+void mtaio__set_words(const char *text) { snprintf(words, sizeof words, "%s", text); }
+
 int mtaio__failed(natsStatus s) {
     natsStatus detailed = s;
     const char *text = nats_GetLastError(&detailed);
@@ -140,6 +142,7 @@ void mtaio__nats_retire(mtaio_nats *nats, natsSubscription *sub) {
 static void nats_free(mtaio_nats *nats) {
     retired_clear(nats->retired);
     mtaio__asking_free(nats->asking);
+    mtaio__servers_clear(&nats->servers);
     natsConnection_Destroy(nats->out.nc);
     natsConnection_Destroy(nats->in.nc);
     mtaio_emitter_unref(nats->events);
@@ -190,7 +193,7 @@ static void reconnected(natsConnection *nc, void *closure) {
     mtaio__nats_is_inside = true;
     natsConnection_FlushTimeout(nc, mtaio__to_ms(nats->timeout_ns));
     pthread_mutex_lock(&nats->lock);
-    w->is_up = !nats->is_closing && natsConnection_Status(nc) == NATS_CONN_STATUS_CONNECTED;
+    w->is_up = !nats->is_leaving && natsConnection_Status(nc) == NATS_CONN_STATUS_CONNECTED;
     bool up = is_up_again(nats);
     pthread_mutex_unlock(&nats->lock);
     if (up) tell_of(nats, nc, "nats.reconnected", "");
@@ -245,6 +248,39 @@ static void troubled(natsConnection *nc, natsSubscription *sub, natsStatus s, vo
     mtaio__nats_is_inside = false;
 }
 
+bool mtaio__nats_is_leaving(mtaio_nats *nats) {
+    pthread_mutex_lock(&nats->lock);
+    bool is = nats->is_leaving;
+    pthread_mutex_unlock(&nats->lock);
+    return is;
+}
+
+/* false: it is being closed meanwhile. */
+static bool rest(mtaio_nats *nats, int64_t ns) {
+    int64_t until = mtaio__deadline_of(ns);
+    pthread_mutex_lock(&nats->lock);
+    while (!nats->is_leaving && mtaio__now_ns() < until)
+        mtaio__wait_until(&nats->changed, &nats->lock, until);
+    bool goes_on = !nats->is_leaving;
+    pthread_mutex_unlock(&nats->lock);
+    return goes_on;
+}
+
+/* On the client library's thread, before it connects again: it must not meet a silent server. While the
+ * connection is being closed it must not connect at all. */
+static int64_t before_attempt(natsConnection *nc, int attempts, void *closure) {
+    struct wire *w = closure;
+    mtaio_nats *nats = w->nats;
+    const struct timespec moment = {.tv_nsec = 1000000};
+    (void)attempts;
+    mtaio__nats_is_inside = true;
+    while (rest(nats, nats->retry_ns) && mtaio__servers_are_silent(nats))
+        tell_of(nats, nc, "nats.error", "the server greets, and then says nothing more");
+    while (mtaio__nats_is_leaving(nats) && !natsConnection_IsClosed(nc)) nanosleep(&moment, NULL);
+    mtaio__nats_is_inside = false;
+    return 0;
+}
+
 int mtaio__nats_wait_up(mtaio_nats *nats, int64_t deadline_ns) {
     int r = 0;
     pthread_mutex_lock(&nats->lock);
@@ -273,19 +309,6 @@ bool mtaio_nats_is_connected(const mtaio_nats *nats) {
 
 /* --- Connecting -------------------------------------------------------------------------------- */
 
-static natsStatus set_servers(natsOptions *o, const char *servers) {
-    enum { SERVERS = 64 };
-    const char *urls[SERVERS];
-    char *copy = strdup(servers), *rest = copy;
-    int count = 0;
-    if (!copy) return NATS_NO_MEMORY;
-    char *url = strtok_r(rest, ", ", &rest);
-    for (; url && count < SERVERS; url = strtok_r(NULL, ", ", &rest)) urls[count++] = url;
-    natsStatus s = count && !url ? natsOptions_SetServers(o, urls, count) : NATS_INVALID_ARG;
-    free(copy);
-    return s;
-}
-
 static natsStatus set_login(natsOptions *o, const mtaio_nats_options *options) {
     natsStatus s = NATS_OK;
     if (options->user || options->password) s = natsOptions_SetUserInfo(o, options->user, options->password);
@@ -304,8 +327,7 @@ static natsStatus set_login(natsOptions *o, const mtaio_nats_options *options) {
 static natsStatus set_keeping_up(natsOptions *o, struct wire *w) {
     natsStatus s = natsOptions_SetTimeout(o, mtaio__to_ms(w->nats->timeout_ns));
     if (s == NATS_OK) s = natsOptions_SetMaxReconnect(o, -1);
-    if (s == NATS_OK) s = natsOptions_SetReconnectWait(o, mtaio__to_ms(w->nats->retry_ns));
-    if (s == NATS_OK) s = natsOptions_SetReconnectJitter(o, 0, 0);
+    if (s == NATS_OK) s = natsOptions_SetCustomReconnectDelay(o, before_attempt, w);
     if (s == NATS_OK) s = natsOptions_SetReconnectBufSize(o, 0);
     if (s == NATS_OK) s = natsOptions_SetFailRequestsOnDisconnect(o, true);
     if (s == NATS_OK) s = natsOptions_SetDisconnectedCB(o, disconnected, w);
@@ -318,7 +340,9 @@ static natsStatus set_keeping_up(natsOptions *o, struct wire *w) {
 static int connect_wire(struct wire *w, const mtaio_nats_options *options) {
     natsOptions *o = NULL;
     natsStatus s = natsOptions_Create(&o);
-    if (s == NATS_OK) s = set_servers(o, options->servers ? options->servers : "nats://127.0.0.1:4222");
+    struct servers *servers = &w->nats->servers;
+    if (s == NATS_OK) s = natsOptions_SetServers(o, servers->urls, servers->count);
+    if (s == NATS_OK) s = natsOptions_SetNoRandomize(o, true);
     if (s == NATS_OK) s = natsOptions_SetName(o, options->name ? options->name : "mtaio");
     if (s == NATS_OK) s = set_login(o, options);
     if (s == NATS_OK) s = set_keeping_up(o, w);
@@ -369,7 +393,9 @@ int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret) {
     words[0] = '\0';
     mtaio_nats *nats = nats_new(options);
     if (!nats) return MTAIO_ENOMEM;
-    int r = connect_wire(&nats->in, options);
+    int r = mtaio__servers_set(&nats->servers, options);
+    if (r >= 0) r = mtaio__servers_choose(nats);
+    if (r >= 0) r = connect_wire(&nats->in, options);
     if (r >= 0) r = connect_wire(&nats->out, options);
     if (r < 0) {
         mtaio_nats_unref(nats);
@@ -408,6 +434,10 @@ int mtaio_nats_close(mtaio_nats *nats, int64_t timeout_ns) {
         if (r == 0) r = ended;
     }
     mtaio__asking_close(nats->asking);
+    pthread_mutex_lock(&nats->lock);
+    nats->is_leaving = true;
+    pthread_cond_broadcast(&nats->changed);
+    pthread_mutex_unlock(&nats->lock);
     natsConnection_Close(nats->out.nc);
     natsConnection_Close(nats->in.nc);
     pthread_mutex_lock(&nats->lock);

@@ -12,9 +12,9 @@ enum { PENDING_MESSAGES = 1 << 20, PENDING_BYTES = 1 << 28 };
 
 /* What has come and is not published yet: while more is waiting, a run of it. */
 struct intake {
-    int count;
+    int held, count, waiting; /* waiting: so many come for certain, unless the subscription ends */
     natsMsg *messages[AT_ONCE];
-    mtaio_publication list[AT_ONCE]; /* of each, in them */
+    mtaio_publication list[2 * AT_ONCE]; /* of what is in them; one of them may be a pack */
 };
 
 static void refuse(mtaio_nats_binding *b, const char *text) {
@@ -70,24 +70,20 @@ static void refuse_for(mtaio_nats_binding *b, int error) {
 
 /* Those that the codec refuses leave the run, which keeps its order. */
 static void decode(mtaio_nats_binding *b, struct intake *in) {
-    int errors[AT_ONCE];
+    int errors[2 * AT_ONCE], kept = 0;
     if (!b->codec.decode) return;
     mtaio__codec_begin(&b->codec);
     for (int i = 0; i < in->count; i++) errors[i] = mtaio__codec_decode(&b->codec, &in->list[i]);
     mtaio__codec_end(&b->codec);
-    int kept = 0;
     for (int i = 0; i < in->count; i++) {
-        natsMsg *message = in->messages[i];
         if (errors[i] >= 0) {
-            in->list[kept] = in->list[i];
-            in->messages[i] = in->messages[kept];
-            in->messages[kept++] = message;
+            in->list[kept++] = in->list[i];
             continue;
         }
         mtaio_metadata_unref(in->list[i].metadata);
         refuse_for(b, errors[i]);
     }
-    while (in->count > kept) natsMsg_Destroy(in->messages[--in->count]);
+    in->count = kept;
 }
 
 /* One that could not be published: what it holds is given back. */
@@ -116,11 +112,8 @@ static void publish(mtaio_nats_binding *b, struct intake *in) {
 }
 
 static void intake_clear(struct intake *in) {
-    for (int i = 0; i < in->count; i++) {
-        mtaio_metadata_unref(in->list[i].metadata);
-        natsMsg_Destroy(in->messages[i]);
-    }
-    in->count = 0;
+    while (in->count > 0) mtaio_metadata_unref(in->list[--in->count].metadata);
+    while (in->held > 0) natsMsg_Destroy(in->messages[--in->held]);
 }
 
 static void empty(mtaio_nats_binding *b, struct intake *in) {
@@ -135,30 +128,45 @@ void mtaio__incoming_free(mtaio_nats_binding *b) {
     free(b->peers.list);
 }
 
+static void add(mtaio_nats_binding *b, const char *topic, const char *data, size_t bytes,
+                mtaio_metadata *metadata) {
+    b->intake->list[b->intake->count++] =
+        *MTAIO_PUBLICATION(.topic = topic, .data = data, .bytes = bytes, .metadata = metadata, .origin = b);
+}
+
+/* All of it, or nothing. */
+static bool unpack(mtaio_nats_binding *b, natsMsg *message, const char *topic, unsigned count) {
+    const char *at = natsMsg_GetData(message), *end = at + natsMsg_GetDataLength(message), *data;
+    size_t bytes;
+    int before = b->intake->count;
+    for (; count > 0 && mtaio__pack_next(&at, end, &data, &bytes); count--) add(b, topic, data, bytes, NULL);
+    if (count == 0 && at == end) return true;
+    b->intake->count = before;
+    return false;
+}
+
 /* Whether it is kept, until the run is published. */
-static bool take(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
-    struct intake *in = b->intake;
-    mtaio_publication *p = &in->list[in->count];
-    *p = *MTAIO_PUBLICATION(.topic = topic, .data = natsMsg_GetData(message),
-                            .bytes = (size_t)natsMsg_GetDataLength(message), .origin = b);
-    int r = mtaio__headers_get(message, false, &p->metadata);
-    if (r >= 0)
-        in->messages[in->count++] = message;
+static bool take(mtaio_nats_binding *b, natsMsg *message, const char *topic, unsigned count) {
+    mtaio_metadata *metadata = NULL;
+    bool is_good;
+    if (count > 1)
+        is_good = unpack(b, message, topic, count);
+    else if ((is_good = mtaio__headers_get(message, false, &metadata) >= 0))
+        add(b, topic, natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message), metadata);
+    if (is_good)
+        b->intake->messages[b->intake->held++] = message;
     else
-        refuse(b, "headers that cannot be metadata");
-    return r >= 0;
+        refuse(b, count > 1 ? "a pack that is none" : "headers that cannot be metadata");
+    return is_good;
 }
 
 /* --- Messages ---------------------------------------------------------------------------------- */
 
-/* Neither ours, nor here before: the numbers are kept. A peer whose connection broke sends again what it was
- * sending. */
-static bool note_number(mtaio_nats_binding *b, const char *reply, bool came) {
-    uint64_t id, number;
+/* Neither ours, nor here before: the numbers are kept. */
+static bool note_number(mtaio_nats_binding *b, const struct numbers *n) {
     bool again;
-    if (!mtaio__reply_read(reply, &id, &number)) return true; /* of somebody who does not number */
-    if (id == b->id) return false;
-    uint64_t missing = mtaio__peers_note(&b->peers, id, number, came, &again);
+    if (n->id == b->id) return false;
+    uint64_t missing = mtaio__peers_note(&b->peers, n, &again);
     if (b->takes_all) lose(b, "nats.lost", missing, "messages are missing");
     return !again;
 }
@@ -180,28 +188,34 @@ static void note_lagging(mtaio_nats_binding *b, natsSubscription *sub) {
 static bool sort_out(mtaio_nats_binding *b, natsMsg *message) {
     const char *reply = natsMsg_GetReply(message);
     const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), b->prefix_length);
-    bool is_number = topic && strcmp(topic, SENT_TOPIC) == 0;
-    bool is_request = reply && !mtaio__is_reply_of_ours(reply); /* who serves the topic gets it */
-    if (b->is_ending || is_request || !note_number(b, reply, !is_number) || is_number) return false;
+    struct numbers n = {.count = 1}; /* of somebody who does not number */
+    if (b->is_ending || (reply && !mtaio__is_reply_of_ours(reply)))
+        return false; /* a request: who serves the topic gets it */
+    if (mtaio__reply_read(reply, &n) && !note_number(b, &n)) return false;
+    if (n.count == 0 || (topic && strcmp(topic, SENT_TOPIC) == 0)) return false;
     if (!topic) {
         refuse(b, "a subject without a topic");
         return false;
     }
-    if (mtaio__is_no_topic(topic)) return take(b, message, NULL);
+    if (mtaio__is_no_topic(topic)) return take(b, message, NULL, n.count);
     if (b->filters && !mtaio__topic_is_of(topic, (const char *const *)b->take)) return false;
-    return take(b, message, topic);
+    return take(b, message, topic, n.count);
+}
+
+/* Is it the last for now? The client library is asked only where it is not known from before. */
+static bool is_last(struct intake *in, natsSubscription *sub) {
+    if (in->waiting > 0) in->waiting--;
+    if (in->waiting == 0 && natsSubscription_GetPending(sub, &in->waiting, NULL) != NATS_OK) in->waiting = 0;
+    return in->waiting == 0;
 }
 
 static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
     mtaio_nats_binding *b = closure;
-    int waiting = 0;
     (void)nc;
     mtaio__nats_is_inside = true;
     if (++b->seen % 64 == 0) note_lagging(b, sub);
     if (!sort_out(b, message)) natsMsg_Destroy(message);
-    if (b->intake->count == AT_ONCE || natsSubscription_GetPending(sub, &waiting, NULL) != NATS_OK ||
-        waiting == 0)
-        empty(b, b->intake);
+    if (is_last(b->intake, sub) || b->intake->count >= AT_ONCE) empty(b, b->intake);
     mtaio__nats_is_inside = false;
 }
 

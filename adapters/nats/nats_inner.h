@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+enum { AT_ONCE = 64 };       /* messages in a run, and in a pack */
 enum { SUBJECT_MAX = 4096 }; /* what servers take by default: a line of the protocol has little more */
 
 /* --- connection.c */
@@ -20,22 +21,37 @@ struct wire {
     bool is_closed; /* its last callback has run; the lock of nats */
 };
 
+enum { SERVERS = 64 };
+struct login {
+    char *user, *password, *token; /* "": none */
+    bool is_secret;                /* by certificate or credentials, which only the client library can tell */
+};
+struct servers {
+    char *text;
+    const char *urls[SERVERS]; /* in it */
+    int count;
+    struct login login;
+};
+
 struct mtaio_nats {
     atomic_size_t refs;  /* the user's and those of bindings' users; the last closes */
     atomic_size_t holds; /* of the memory: the users together, each binding, each wire */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic */
     struct wire out, in;
-    bool is_closing, is_closed;
-    bool was_open;     /* both were */
-    bool was_down;     /* since the last nats.connected or nats.reconnected */
-    size_t running;    /* subscriptions whose last call is not over */
-    int64_t resume_at; /* when publishing goes on; the lock */
+    bool is_closing; /* no binding is added any more */
+    bool is_leaving; /* the connections are being closed */
+    bool is_closed;
+    bool was_open;        /* both were */
+    atomic_bool was_down; /* since the last nats.connected or nats.reconnected; written under the lock */
+    size_t running;       /* subscriptions whose last call is not over */
+    int64_t resume_at;    /* when publishing goes on; the lock */
     mtaio_nats_binding *bindings;
     struct retired *retired; /* subscriptions that have ended, the last first */
     struct asking *asking;
 
-    /* Fixed. */
+    /* Fixed, once it is open. */
+    struct servers servers;
     mtaio_emitter *events;
     int64_t timeout_ns, retry_ns, resume_ns;
 };
@@ -71,6 +87,19 @@ void mtaio__wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t dead
 int mtaio__failed(natsStatus s);
 int mtaio__failed_with(const char *text); /* ESYSTEM */
 
+void mtaio__set_words(const char *text);
+bool mtaio__nats_is_leaving(mtaio_nats *nats);
+
+/* --- servers.c */
+int mtaio__servers_set(struct servers *s, const mtaio_nats_options *options); /* EINVAL, ENOMEM */
+void mtaio__servers_clear(struct servers *s);
+int mtaio__servers_choose(mtaio_nats *nats); /* ETIMEDOUT: all are silent */
+bool mtaio__servers_are_silent(mtaio_nats *nats);
+
+/* --- probe.c: 1: it answers, or only the client library can tell; 0: it does not, and that one will see it;
+ * ETIMEDOUT: it says nothing, which that one would wait for; ECLOSED: the connection is being closed. */
+int mtaio__probe(mtaio_nats *nats, const char *url);
+
 /* --- subject.c: topics and subjects */
 
 /* prefix.topic into ret, of SUBJECT_MAX bytes: its length, ENAME where that is no subject. The second takes
@@ -91,11 +120,24 @@ bool mtaio__is_no_topic(const char *topic);
 bool mtaio__topic_is_of(const char *topic, const char *const *patterns);
 bool mtaio__patterns_take_all(const char *const *patterns);
 
-/* The reply subject "_MTAIO.<id>.<number>": hexadecimal. */
-enum { REPLY_MAX = 48 };
-void mtaio__reply_make(uint64_t id, uint64_t number, char *ret);
-bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number); /* false: another kind */
+/* The reply subject "_MTAIO.<id>.<first>.<count>", hexadecimal: the message holds the sender's messages from
+ * number `first` on, `count` of them: 1 is left out, and is a message as it is; more are a pack; 0 tells what
+ * comes next. */
+enum { REPLY_MAX = 56 };
+struct numbers {
+    uint64_t id, first;
+    unsigned count; /* AT_ONCE at most */
+};
+void mtaio__reply_make(uint64_t id, uint64_t first, unsigned count, char *ret);
+bool mtaio__reply_read(const char *reply, struct numbers *ret); /* false: another kind */
 bool mtaio__is_reply_of_ours(const char *reply);
+
+/* A pack is each message's length, in four bytes, the highest first, and its bytes. */
+enum { PACK_HEAD = 4 };
+size_t mtaio__pack_put(char *at, const void *data, size_t bytes); /* how much that was */
+
+/* The next message; false: there is none, or it is not whole. */
+bool mtaio__pack_next(const char **at, const char *end, const char **ret_data, size_t *ret_bytes);
 
 /* A number in as few digits as it needs; the first returns where it ends, the second whether it was one, of 1
  * to 16 digits and nothing more. */
@@ -115,13 +157,10 @@ struct peers {
     size_t last;
 };
 
-/* The peer has sent this number, and it came here or is only told of: how many are missing by now. ret_again:
- * it came before. */
-uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again);
+/* The peer has sent these: how many before them are missing. ret_again: they came before. */
+uint64_t mtaio__peers_note(struct peers *p, const struct numbers *n, bool *ret_again);
 
 /* --- codec.c: a codec that is not set does nothing */
-
-enum { AT_ONCE = 64 }; /* messages in a run */
 
 /* What is sent of one message. */
 struct load {
@@ -145,6 +184,8 @@ void mtaio__codec_clear(const mtaio_nats_codec *codec, mtaio_message *messages, 
 int mtaio__codec_decode(const mtaio_nats_codec *codec, mtaio_publication *p);
 
 /* --- binding.c */
+
+uint64_t mtaio__random(void);
 
 struct mtaio_nats_binding {
     atomic_size_t refs;
@@ -190,10 +231,9 @@ void mtaio__binding_tell(mtaio_nats_binding *b, const char *name, uint64_t count
 /* Until the deadline of its end has passed. */
 bool mtaio__outgoing_is_over(const mtaio_nats_binding *b);
 
-/* Makes the subject, of SUBJECT_MAX bytes; false: it is refused, counted and told. */
-bool mtaio__outgoing_may_be_sent(mtaio_nats_binding *b, const mtaio_message *m, const struct load *load,
-                                 char *subject);
-void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text);
+/* Not larger than the limit, and metadata that can be headers. */
+bool mtaio__may_be_sent(size_t bytes, const mtaio_metadata *metadata, int64_t limit);
+void mtaio__outgoing_refuse(mtaio_nats_binding *b, const char *text, unsigned count);
 const mtaio_metadata *mtaio__load_metadata(const mtaio_message *m, const struct load *load);
 natsStatus mtaio__headers_set(natsMsg *message, const mtaio_metadata *metadata);
 bool mtaio__is_passing(natsStatus s); /* is it of the connection, which comes back, and not of the message? */
@@ -217,7 +257,8 @@ void mtaio__asking_close(struct asking *a);            /* no more, and those end
 /* --- stream.c: durable bindings, see stream_inner.h. Checks the options, and that the server has the stream.
  */
 int mtaio__stream_begin(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
-int mtaio__stream_end(mtaio_nats_binding *b, int64_t deadline_ns); /* its sender has ended. ETIMEDOUT */
+int mtaio__stream_in_end(mtaio_nats_binding *b, int64_t deadline_ns); /* ETIMEDOUT: emissions are under way */
+void mtaio__stream_out_end(mtaio_nats_binding *b);                    /* its sender has ended */
 void mtaio__stream_free(mtaio_nats *nats, struct stream *stream);
 int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline_ns);
 void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);

@@ -16,13 +16,12 @@ static struct peer *find(struct peers *p, uint64_t id) {
     return &p->list[oldest];
 }
 
-uint64_t mtaio__peers_note(struct peers *p, uint64_t id, uint64_t number, bool came, bool *ret_again) {
-    struct peer *peer = find(p, id);
+uint64_t mtaio__peers_note(struct peers *p, const struct numbers *n, bool *ret_again) {
+    struct peer *peer = find(p, n->id);
     bool is_new = peer->used == 0;
-    uint64_t expected = number + !came;
-    uint64_t missing = !is_new && expected > peer->next ? expected - peer->next : 0;
-    *ret_again = came && !is_new && number < peer->next;
+    uint64_t missing = !is_new && n->first > peer->next ? n->first - peer->next : 0;
+    *ret_again = n->count > 0 && !is_new && n->first < peer->next;
     peer->used = ++p->uses;
-    if (is_new || number >= peer->next) peer->next = number + 1;
+    if (!*ret_again && (is_new || n->first + n->count > peer->next)) peer->next = n->first + n->count;
     return missing;
 }

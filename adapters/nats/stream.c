@@ -279,12 +279,6 @@ void mtaio__stream_free(mtaio_nats *nats, struct stream *st) {
     free(st);
 }
 
-int mtaio__stream_end(mtaio_nats_binding *b, int64_t deadline_ns) {
-    mtaio__stream_out_end(b->stream->out);
-    mtaio__stream_in_end(b);
-    return mtaio__stream_in_wait(b, deadline_ns);
-}
-
 void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret) {
     mtaio__stream_out_stats(b, ret);
     mtaio__stream_in_stats(b, ret);

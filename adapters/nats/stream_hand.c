@@ -51,7 +51,7 @@ static int decode_one(struct hand *h, struct delivery *d, mtaio_publication *p) 
 
 /* Those that cannot be given leave the run, which keeps its order. */
 static void prepare(struct hand *h) {
-    int results[AT_ONCE], kept = 0;
+    int results[AT_ONCE] = {0}, kept = 0;
     if (h->b->codec.decode) mtaio__codec_begin(&h->b->codec);
     for (int i = 0; i < h->count; i++) results[i] = decode_one(h, h->deliveries[i], &h->list[i]);
     if (h->b->codec.decode) mtaio__codec_end(&h->b->codec);

@@ -56,10 +56,10 @@ static void refuse(mtaio_nats_binding *b, const char *text) {
 /* What this binding has published is on its channel already; an emitter has not had it. */
 static bool is_own(mtaio_nats_binding *b, natsMsg *message) {
     const char *text;
-    uint64_t id, number;
+    struct numbers numbers;
     if (b->stream->how.emitter) return false;
     if (natsMsgHeader_Get(message, MESSAGE_ID, &text) != NATS_OK || !text) return false;
-    return mtaio__reply_read(text, &id, &number) && id == b->id;
+    return mtaio__reply_read(text, &numbers) && numbers.id == b->id;
 }
 
 static bool is_wanted(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
@@ -101,7 +101,7 @@ static void arrive(mtaio_nats_binding *b, natsMsg *message, const struct given *
     int r = topic ? keep(b, message, given, count) : MTAIO_EINVAL;
     if (r == MTAIO_ENOMEM) { /* as if it had failed */
         mtaio__open_failed(in, given);
-        mtaio__stream_answer(b, reply, "-NAK {\"delay\": 1000000000}");
+        mtaio__stream_give_back(b, reply, b->stream->how.again_ns);
     } else if (r < 0) {
         refuse(b, "no topic, or headers that cannot be metadata");
         mtaio__open_done(in, given);
@@ -185,7 +185,7 @@ static natsStatus set_header(natsMsg *message, const char *key, const char *valu
     char text[512];
     size_t length = 0;
     for (; value[length] && length < sizeof text - 1; length++)
-        text[length] = (unsigned char)value[length] < ' ' ? ' ' : value[length];
+        text[length] = (char)((unsigned char)value[length] < ' ' ? ' ' : value[length]);
     text[length] = '\0';
     return natsMsgHeader_Set(message, key, text);
 }
@@ -371,10 +371,9 @@ void mtaio__stream_in_stop(mtaio_nats_binding *b, const char *text) {
     if (first) mtaio__binding_tell(b, "nats.error", 0, text);
 }
 
-void mtaio__stream_in_end(mtaio_nats_binding *b) {
+static void take_nothing(mtaio_nats_binding *b) {
     struct inbox *in = b->stream->in;
     struct delivery *d;
-    if (!in) return;
     pthread_mutex_lock(&in->lock);
     in->is_ending = true;
     struct chain queue = in->queue;
@@ -388,8 +387,8 @@ void mtaio__stream_in_end(mtaio_nats_binding *b) {
 /* A handler that ends the binding is not waited for. */
 static int wait_for_emissions(mtaio_nats_binding *b, int64_t deadline_ns) {
     struct inbox *in = b->stream->in;
-    int64_t least = mtaio__deadline_of(b->nats->timeout_ns);
-    if (deadline_ns > least || mtaio__nats_is_inside) deadline_ns = mtaio__nats_is_inside ? 0 : least;
+    int64_t most = mtaio__nats_is_inside ? 0 : mtaio__deadline_of(b->nats->timeout_ns);
+    if (deadline_ns > most) deadline_ns = most;
     pthread_mutex_lock(&in->lock);
     while (in->emissions > 0 && mtaio__now_ns() < deadline_ns)
         mtaio__wait_until(&in->changed, &in->lock, deadline_ns);
@@ -398,8 +397,9 @@ static int wait_for_emissions(mtaio_nats_binding *b, int64_t deadline_ns) {
     return left ? MTAIO_ETIMEDOUT : 0;
 }
 
-int mtaio__stream_in_wait(mtaio_nats_binding *b, int64_t deadline_ns) {
+int mtaio__stream_in_end(mtaio_nats_binding *b, int64_t deadline_ns) {
     if (!b->stream->in) return 0;
+    take_nothing(b);
     int r = wait_for_emissions(b, deadline_ns);
     int64_t left_ns = deadline_ns == INT64_MAX ? b->nats->timeout_ns : deadline_ns - mtaio__now_ns();
     mtaio__stream_forget_consumer(b);

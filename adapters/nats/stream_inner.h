@@ -23,8 +23,8 @@ struct stream {
 
 /* --- stream.c */
 
-/* The last sequence that a consumer has given out, or passed by; and up to which a message may have been given
- * out, whatever the server says. */
+/* The last sequence that a consumer has given out, or passed by; and up to which a message may have been
+ * given out, whatever the server says. */
 struct position {
     uint64_t given, suspect;
 };
@@ -59,7 +59,6 @@ int mtaio__status_read(natsMsg *message, int64_t *ret_left);
 
 /* --- stream_out.c */
 void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
-void mtaio__stream_out_end(struct outbox *out);
 void mtaio__stream_out_free(mtaio_nats *nats, struct outbox *out);
 
 /* --- Taking. stream_in.c: from the server to the queue, and what has to be said meanwhile; stream_hand.c:
@@ -118,10 +117,7 @@ struct inbox {
     int64_t check_at, bury_at;
 };
 
-void mtaio__stream_in_end(mtaio_nats_binding *b);
 void mtaio__stream_in_stop(mtaio_nats_binding *b, const char *text); /* for ever; told once */
-int mtaio__stream_in_wait(mtaio_nats_binding *b,
-                          int64_t deadline_ns); /* ETIMEDOUT: emissions are under way */
 void mtaio__stream_in_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
 void mtaio__stream_in_free(mtaio_nats *nats, struct inbox *in);
 void mtaio__inbox_ask(mtaio_nats_binding *b); /* for more, where there is room */
@@ -131,6 +127,7 @@ struct delivery *mtaio__delivery_new(mtaio_nats_binding *b, natsMsg *message, co
 void mtaio__delivery_hold(struct delivery *d);
 void mtaio__delivery_drop(struct delivery *d);
 void mtaio__stream_answer(mtaio_nats_binding *b, const char *reply, const char *text);
+void mtaio__stream_give_back(mtaio_nats_binding *b, const char *reply, int64_t delay_ns);
 
 /* What is known of a message that comes. */
 enum known { UNKNOWN, IS_OPEN, IS_DONE };

@@ -60,6 +60,12 @@ void mtaio__stream_answer(mtaio_nats_binding *b, const char *reply, const char *
     natsConnection_PublishString(b->nats->in.nc, reply, text);
 }
 
+void mtaio__stream_give_back(mtaio_nats_binding *b, const char *reply, int64_t delay_ns) {
+    char text[64] = "-NAK";
+    if (delay_ns > 0) snprintf(text, sizeof text, "-NAK {\"delay\": %" PRId64 "}", delay_ns);
+    mtaio__stream_answer(b, reply, text);
+}
+
 const char *mtaio__delivery_error(const struct delivery *d, char *buffer, size_t size) {
     if (d->error == 0)
         snprintf(buffer, size, "given out %" PRIu64 " times, and never finished", d->count);
@@ -174,9 +180,8 @@ void mtaio__open_renew(mtaio_nats_binding *b, int64_t now_ns) {
 
 /* --- Ends -------------------------------------------------------------------------------------- */
 
-static void end(struct delivery *d, const char *answer, bool is_done) {
-    mtaio_nats_binding *b = d->b;
-    struct inbox *in = b->stream->in;
+static void close_delivery(struct delivery *d, bool is_done) {
+    struct inbox *in = d->b->stream->in;
     pthread_mutex_lock(&in->lock);
     remove_locked(in, d);
     if (is_done)
@@ -184,24 +189,29 @@ static void end(struct delivery *d, const char *answer, bool is_done) {
     else
         failed_locked(in, &d->given);
     pthread_mutex_unlock(&in->lock);
-    mtaio__stream_answer(b, d->reply, answer);
-    mtaio__inbox_ask(b);
+}
+
+static void end(struct delivery *d, const char *answer) {
+    close_delivery(d, true);
+    mtaio__stream_answer(d->b, d->reply, answer);
+    mtaio__inbox_ask(d->b);
     mtaio__delivery_drop(d);
 }
 
-void mtaio__delivery_acknowledge(struct delivery *d) { end(d, "+ACK", true); }
+void mtaio__delivery_acknowledge(struct delivery *d) { end(d, "+ACK"); }
 
 void mtaio__delivery_give_back(struct delivery *d, int64_t delay_ns) {
-    char text[64] = "-NAK";
-    if (delay_ns > 0) snprintf(text, sizeof text, "-NAK {\"delay\": %" PRId64 "}", delay_ns);
-    end(d, text, false);
+    close_delivery(d, false);
+    mtaio__stream_give_back(d->b, d->reply, delay_ns);
+    mtaio__inbox_ask(d->b);
+    mtaio__delivery_drop(d);
 }
 
 void mtaio__delivery_refuse(struct delivery *d, int error) {
     d->b->refused++;
     mtaio__binding_tell(d->b, "nats.refused", 1,
                         error == MTAIO_ENAME ? "a subject that is no topic" : mtaio_error_text(error));
-    end(d, "+TERM", true);
+    end(d, "+TERM");
 }
 
 void mtaio__delivery_bury(struct delivery *d) {
@@ -214,7 +224,7 @@ void mtaio__delivery_bury(struct delivery *d) {
     in->dead_count++;
     pthread_mutex_unlock(&in->lock);
     mtaio__binding_tell(b, "nats.dead", 1, text);
-    end(d, "+TERM", true);
+    end(d, "+TERM");
 }
 
 void mtaio__delivery_fail(struct delivery *d, int error) {

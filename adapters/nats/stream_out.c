@@ -32,10 +32,10 @@ struct outbox {
     uint64_t first, next, end; /* the lock; next and end are written by the sending thread only */
     uint64_t cleared;          /* what lies before it is given back; <= first */
     uint64_t sent;             /* the most that next has been */
-    uint64_t acknowledged, refused;
-    int64_t moved_at; /* when first moved on, or was sent */
-    int64_t again_at; /* something was put off: when to send again; 0: nothing */
-    bool is_trying;   /* only one at a time */
+    uint64_t acknowledged, refused, awaited; /* by who flushes: the least of them; they wake the others */
+    int64_t moved_at;                        /* when first moved on, or was sent */
+    int64_t again_at;                        /* something was put off: when to send again; 0: nothing */
+    bool is_trying;                          /* only one at a time */
     uint64_t reconnects;
     char subject[SUBJECT_MAX];
 };
@@ -46,10 +46,13 @@ static void settle_locked(struct outbox *out, uint64_t number, bool stored) {
     if (number < out->first || number >= out->end || out->is_settled[number % out->window]) return;
     out->is_settled[number % out->window] = true;
     *(stored ? &out->acknowledged : &out->refused) += 1;
-    if (stored) out->is_trying = false;
+    const uint64_t half = out->window / 2, before = out->end - out->first;
     if (number == out->first) out->moved_at = mtaio__now_ns();
     while (out->first < out->end && out->is_settled[out->first % out->window]) out->first++;
-    pthread_cond_broadcast(&out->changed);
+    const uint64_t open = out->end - out->first;
+    bool goes_on = open == 0 || out->is_trying || (before > half && open <= half);
+    if (stored) out->is_trying = false;
+    if (goes_on || out->acknowledged + out->refused >= out->awaited) pthread_cond_broadcast(&out->changed);
 }
 
 /* All that is not settled is to be sent again. */
@@ -97,7 +100,7 @@ static void on_ack(natsConnection *nc, natsSubscription *sub, natsMsg *message, 
         if (r == 0) settle(out, number, true);
         if (r == 1) put_off(out, number, text);
         if (r == MTAIO_ESYSTEM && is_open(out, number)) {
-            mtaio__outgoing_refuse(out->b, text);
+            mtaio__outgoing_refuse(out->b, text, 1);
             settle(out, number, false);
         }
     }
@@ -141,7 +144,7 @@ static natsStatus publish(struct outbox *out, uint64_t number) {
     char reply[NUMBERED_MAX], id[REPLY_MAX];
     natsMsg *message = NULL;
     mtaio__numbered_make(out->inbox, number, reply);
-    mtaio__reply_make(out->b->id, number, id);
+    mtaio__reply_make(out->b->id, number, 1, id);
     mtaio__subject_of_topic(out->b->prefix, mtaio_message_topic(m), out->subject); /* it was one before */
     natsStatus s = natsMsg_Create(&message, out->subject, reply, load->bytes.data, (int)load->bytes.bytes);
     if (s == NATS_OK) s = natsMsgHeader_Set(message, MESSAGE_ID, id);
@@ -156,40 +159,50 @@ static natsStatus publish(struct outbox *out, uint64_t number) {
 static bool is_same_connection(struct outbox *out) {
     natsConnection *nc = out->b->nats->out.nc;
     uint64_t reconnects = 0;
-    if (natsConnection_Status(nc) != NATS_CONN_STATUS_CONNECTED ||
-        natsConnection_GetStats(nc, out->statistics) != NATS_OK)
-        return false;
+    natsConnection_GetStats(nc, out->statistics);
     natsStatistics_GetCounts(out->statistics, NULL, NULL, NULL, NULL, &reconnects);
-    bool same = reconnects == out->reconnects;
-    if (same) return true;
+    if (reconnects == out->reconnects) return true;
     out->reconnects = reconnects;
     pthread_mutex_lock(&out->lock);
     go_back_locked(out);
     pthread_mutex_unlock(&out->lock);
-    return true;
+    return false;
 }
 
-/* 1: sent, or refused; 0: not now; ECLOSED. */
-static int send_next(struct outbox *out) {
-    mtaio_nats_binding *b = out->b;
-    uint64_t number = out->next;
+static void set_next(struct outbox *out, uint64_t next) {
+    pthread_mutex_lock(&out->lock);
+    if (next < out->next) out->next = next;
+    pthread_mutex_unlock(&out->lock);
+}
+
+/* 0: sent, or refused; EAGAIN: not now; ECLOSED. */
+static int send_one(struct outbox *out, uint64_t number) {
     natsStatus s = publish(out, number);
     int r = s == NATS_OK ? 0 : mtaio__failed(s);
     if (r == MTAIO_ECLOSED) return r;
-    if (mtaio__is_passing(s) || s == NATS_NO_MEMORY) return 0;
-    pthread_mutex_lock(&out->lock);
-    if (number == out->first) out->moved_at = mtaio__now_ns();
-    out->next = number + 1;
-    pthread_mutex_unlock(&out->lock);
+    if (mtaio__is_passing(s) || s == NATS_NO_MEMORY) return MTAIO_EAGAIN;
     if (s != NATS_OK) {
-        mtaio__outgoing_refuse(b, mtaio_nats_error());
+        mtaio__outgoing_refuse(out->b, mtaio_nats_error(), 1);
         settle(out, number, false);
     }
-    if (out->next > out->sent) {
-        out->sent = out->next;
-        b->sent += s == NATS_OK;
+    if (number >= out->sent) {
+        out->sent = number + 1;
+        out->b->sent += s == NATS_OK;
     }
-    return 1;
+    return 0;
+}
+
+/* Those numbers, which `next` has passed already: it goes back to what is not sent. */
+static int send_run(struct outbox *out, uint64_t from, uint64_t to) {
+    int r = 0;
+    for (uint64_t i = from; i < to; i++) {
+        if (!is_same_connection(out)) return 0;
+        r = send_one(out, i);
+        if (r == 0) continue;
+        set_next(out, i);
+        break;
+    }
+    return r;
 }
 
 /* --- Taking from the channel ------------------------------------------------------------------- */
@@ -203,10 +216,19 @@ static bool is_meant_for_stream(const mtaio_metadata *metadata) {
 }
 
 static bool may_be_sent(struct outbox *out, const mtaio_message *m, const struct load *load) {
-    if (!mtaio__outgoing_may_be_sent(out->b, m, load, out->subject)) return false;
-    bool meant = is_meant_for_stream(mtaio__load_metadata(m, load));
-    if (meant) mtaio__outgoing_refuse(out->b, "metadata that begins with Nats- is the server's");
-    return !meant;
+    mtaio_nats_binding *b = out->b;
+    const mtaio_metadata *metadata = mtaio__load_metadata(m, load);
+    const char *wrong = NULL;
+    if (load->result < 0)
+        wrong = mtaio_error_text(load->result);
+    else if (mtaio__subject_of_topic(b->prefix, mtaio_message_topic(m), out->subject) < 0)
+        wrong = "the topic is no subject";
+    else if (!mtaio__may_be_sent(load->bytes.bytes, metadata, natsConnection_GetMaxPayload(b->nats->out.nc)))
+        wrong = "the message is larger than the server takes, or its metadata cannot be headers";
+    else if (is_meant_for_stream(metadata))
+        wrong = "metadata that begins with Nats- is the server's";
+    if (wrong) mtaio__outgoing_refuse(b, wrong, 1);
+    return !wrong;
 }
 
 /* A run, into the window: how many; 0: nothing came; < 0: nothing will. */
@@ -251,8 +273,17 @@ static void wait_locked(struct outbox *out, int64_t for_ns) {
 
 enum step { SEND, TAKE, WAIT };
 
-/* What comes next; ret_first: what is settled up to. */
-static enum step choose(struct outbox *out, uint64_t *ret_first) {
+/* The next ones that are not settled. */
+static uint64_t run_locked(struct outbox *out) {
+    uint64_t to = out->next;
+    const uint64_t most = out->is_trying ? 1 : AT_ONCE;
+    while (to < out->end && to - out->next < most && !out->is_settled[to % out->window]) to++;
+    if (out->next == out->first) out->moved_at = mtaio__now_ns();
+    return to;
+}
+
+/* What comes next; ret_from: the first to be sent, of those before next; ret_first: what is settled up to. */
+static enum step choose(struct outbox *out, uint64_t *ret_from, uint64_t *ret_first) {
     enum step step = WAIT;
     pthread_mutex_lock(&out->lock);
     int64_t now = mtaio__now_ns();
@@ -264,6 +295,8 @@ static enum step choose(struct outbox *out, uint64_t *ret_first) {
         wait_locked(out, MOMENT_NS);
     } else if (out->next < out->end) {
         step = SEND;
+        *ret_from = out->next;
+        out->next = run_locked(out);
     } else if (out->end - out->first < out->window) {
         step = TAKE;
     } else {
@@ -290,21 +323,19 @@ static bool is_settled(struct outbox *out) {
 
 /* < 0: there will be nothing to do any more. */
 static int work(struct outbox *out) {
-    uint64_t first;
-    if (!is_same_connection(out)) {
+    uint64_t from = 0, first;
+    if (natsConnection_Status(out->b->nats->out.nc) != NATS_CONN_STATUS_CONNECTED) {
         if (natsConnection_IsClosed(out->b->nats->out.nc)) return MTAIO_ECLOSED;
         rest();
         return 0;
     }
-    enum step step = choose(out, &first);
+    is_same_connection(out);
+    enum step step = choose(out, &from, &first);
     if (first - out->cleared >= AT_ONCE || step != SEND) clear_settled(out, first);
-    if (step == SEND) {
-        int r = send_next(out);
-        if (r == 0) rest();
-        return r < 0 ? r : 0;
-    }
     if (step == WAIT) return 0;
-    int r = take(out);
+    int r = step == SEND ? send_run(out, from, out->next) : take(out);
+    if (r == MTAIO_EAGAIN && step == SEND) rest();
+    if (step == SEND) return r == MTAIO_ECLOSED ? r : 0;
     return r < 0 && !is_settled(out) ? 0 : r; /* it is over only when all is acknowledged */
 }
 
@@ -334,8 +365,11 @@ int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline
             r = MTAIO_ECLOSED;
         else if (now >= deadline_ns)
             r = MTAIO_ETIMEDOUT;
-        else
+        else {
+            if (wanted < out->awaited) out->awaited = wanted;
             mtaio__wait_until(&out->changed, &out->lock, until < deadline_ns ? until : deadline_ns);
+            out->awaited = UINT64_MAX; /* who still waits says so again */
+        }
     }
     pthread_mutex_unlock(&out->lock);
     return r;
@@ -352,7 +386,8 @@ void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret)
 
 /* --- Life -------------------------------------------------------------------------------------- */
 
-void mtaio__stream_out_end(struct outbox *out) {
+void mtaio__stream_out_end(mtaio_nats_binding *b) {
+    struct outbox *out = b->stream->out;
     if (out && out->acks) natsSubscription_Unsubscribe(out->acks);
 }
 
@@ -374,6 +409,7 @@ static int outbox_new(mtaio_nats_binding *b) {
     b->stream->out = out;
     out->b = b;
     out->window = b->stream->how.window;
+    out->awaited = UINT64_MAX;
     pthread_mutex_init(&out->lock, NULL);
     mtaio__cond_init(&out->changed);
     out->messages = calloc(out->window, sizeof *out->messages);

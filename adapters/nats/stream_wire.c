@@ -62,10 +62,12 @@ int mtaio__ack_read(natsMsg *message, char *ret_text, size_t size) {
         return 1;
     }
     if (bytes <= 0) return MTAIO_EINVAL;
+    const char *data = natsMsg_GetData(message), stored[] = "{\"stream\":\"";
+    if (bytes > (int)sizeof stored && memcmp(data, stored, sizeof stored - 1) == 0 && data[bytes - 1] == '}')
+        return 0;
     snprintf(text, sizeof text, "%.*s", bytes, natsMsg_GetData(message));
-    const char *error = value_of(text, "\"error\":{");
-    if (error) return read_error(error, ret_text, size);
-    return value_of(text, "{\"stream\":") && value_of(text, "\"seq\":") ? 0 : MTAIO_EINVAL;
+    const char *error = value_of(text, "{\"error\":{");
+    return error ? read_error(error, ret_text, size) : MTAIO_EINVAL;
 }
 
 /* --- Deliveries -------------------------------------------------------------------------------- */

@@ -86,37 +86,63 @@ char *mtaio__hex_put(char *at, uint64_t n) {
     return at;
 }
 
-void mtaio__reply_make(uint64_t id, uint64_t number, char *ret) {
+void mtaio__reply_make(uint64_t id, uint64_t first, unsigned count, char *ret) {
     memcpy(ret, REPLY, sizeof REPLY - 1);
     char *at = mtaio__hex_put(ret + sizeof REPLY - 1, id);
     *at++ = '.';
-    *mtaio__hex_put(at, number) = '\0';
+    at = mtaio__hex_put(at, first);
+    if (count != 1) {
+        *at++ = '.';
+        at = mtaio__hex_put(at, count);
+    }
+    *at = '\0';
 }
 
-/* 1 to 16 digits, then `end`. */
-static bool read_hex(const char **at, char end, uint64_t *ret) {
+/* 1 to 16 digits; at ends behind them. */
+static bool read_hex(const char **at, uint64_t *ret) {
     uint64_t n = 0;
     int digits = 0;
-    for (; **at != end; ++*at) {
+    for (;; ++*at, digits++) {
         char c = **at;
         int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (digit < 0 || ++digits > 16) return false;
+        if (digit < 0) break;
         n = n << 4 | (unsigned)digit;
     }
     *ret = n;
-    return digits > 0;
+    return digits > 0 && digits <= 16;
 }
 
-bool mtaio__hex_read(const char *text, uint64_t *ret) { return read_hex(&text, '\0', ret); }
+bool mtaio__hex_read(const char *text, uint64_t *ret) { return read_hex(&text, ret) && !*text; }
 
 bool mtaio__is_reply_of_ours(const char *reply) {
     return reply && strncmp(reply, REPLY, sizeof REPLY - 1) == 0;
 }
 
-bool mtaio__reply_read(const char *reply, uint64_t *ret_id, uint64_t *ret_number) {
+bool mtaio__reply_read(const char *reply, struct numbers *ret) {
+    uint64_t count = 1;
     if (!mtaio__is_reply_of_ours(reply)) return false;
     reply += sizeof REPLY - 1;
-    if (!read_hex(&reply, '.', ret_id)) return false;
-    reply++;
-    return mtaio__hex_read(reply, ret_number);
+    if (!read_hex(&reply, &ret->id) || *reply++ != '.' || !read_hex(&reply, &ret->first)) return false;
+    if (*reply == '.' && (!mtaio__hex_read(++reply, &count) || count > AT_ONCE)) return false;
+    ret->count = (unsigned)count;
+    return (count != 1 || !*reply || *reply == '1') && ret->first <= UINT64_MAX - AT_ONCE;
+}
+
+/* --- Packs ------------------------------------------------------------------------------------- */
+
+size_t mtaio__pack_put(char *at, const void *data, size_t bytes) {
+    for (int i = 0; i < PACK_HEAD; i++) at[i] = (char)(unsigned char)(bytes >> (8 * (PACK_HEAD - 1 - i)));
+    if (bytes > 0) memcpy(at + PACK_HEAD, data, bytes);
+    return PACK_HEAD + bytes;
+}
+
+bool mtaio__pack_next(const char **at, const char *end, const char **ret_data, size_t *ret_bytes) {
+    size_t bytes = 0;
+    if (end - *at < PACK_HEAD) return false;
+    for (int i = 0; i < PACK_HEAD; i++) bytes = bytes << 8 | (unsigned char)*(*at)++;
+    if (bytes > (size_t)(end - *at)) return false;
+    *ret_data = *at;
+    *ret_bytes = bytes;
+    *at += bytes;
+    return true;
 }

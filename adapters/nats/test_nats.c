@@ -1,4 +1,5 @@
 /* test_nats.c - mtaio/nats.h, sentence by sentence, over a server of its own. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -214,6 +215,43 @@ static void close_without_server(void **state) {
     server_end(&own);
 }
 
+struct restart {
+    struct server *server;
+    atomic_bool ends;
+};
+
+/* The server lives as long as the thread that started it. */
+static void *restart(void *arg) {
+    struct restart *r = arg;
+    support_sleep_ms(200);
+    server_restart(r->server, NULL);
+    while (!r->ends) support_sleep_ms(5);
+    return NULL;
+}
+
+/* close: "Sends what is waiting [...] as long as it takes": the server may come back meanwhile. */
+static void close_waits_for_the_server(void **state) {
+    (void)state;
+    struct server own;
+    struct side a, b;
+    pthread_t thread;
+    struct restart r = {.server = &own};
+    server_start(&own, NULL);
+    side_begin(&a, own.url, &(struct side_how){.send = EVERYTHING});
+    side_begin(&b, own.url, &(struct side_how){.take = EVERYTHING});
+    server_kill(&own);
+    EVENTUALLY(a.disconnected == 1);
+    say(&a, "t", "late");
+    CHECK(pthread_create(&thread, NULL, restart, &r) == 0);
+    CHECK(mtaio_nats_close(a.nats, -1) == 0 && side_stats(&a).sent == 1);
+    side_expects(&b, "t", "late");
+    side_end(&a);
+    side_end(&b);
+    r.ends = true;
+    pthread_join(thread, NULL);
+    server_end(&own);
+}
+
 static int close_it(mtaio_event *event, void *ctx) {
     struct side *s = ctx;
     (void)event;
@@ -248,7 +286,7 @@ int main(void) {
         cmocka_unit_test(everything_travels),   cmocka_unit_test(patterns),
         cmocka_unit_test(refused_to_send),      cmocka_unit_test(flush_and_unbind),
         cmocka_unit_test(waits_for_the_server), cmocka_unit_test(close_without_server),
-        cmocka_unit_test(close_from_events),
+        cmocka_unit_test(close_from_events),    cmocka_unit_test(close_waits_for_the_server),
     };
     begin_server();
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,6 @@
 /* test_nats_hostile.c - what arrives from the wire is validated, and servers that are none do no harm. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -32,6 +34,11 @@ static void hostile_messages(void **state) {
         "PUB shop.ok _MTAIO.11111111111111111.1 1\r\nx\r\n",
         "PUB shop.ok _MTAIO.1.ffffffffffffffff 1\r\nx\r\n",
         "PUB shop.ok _MTAIO.2.5 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.5.1 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6. 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.1x 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.41 1\r\nx\r\n",
+        "PUB shop.ok _MTAIO.3.6.2.2 1\r\nx\r\n",
         "HPUB shop.ok 12 13\r\nNATS/1.0\r\n\r\nx\r\n",
     };
     struct side a;
@@ -71,7 +78,7 @@ static void gaps(void **state) {
         side_expects(&narrow, *p, *p + 2);
     }
     CHECK(a.told_lost == 2 && a.lost == 2 + 9 && side_stats(&a).lost == 11); /* 3, 4; 7 to f: hexadecimal */
-    raw_send(raw, "PUB shop.$mtaio-sent _MTAIO.abc.14 0\r\n\r\n");
+    raw_send(raw, "PUB shop.$mtaio-sent _MTAIO.abc.15.0 0\r\n\r\n");         /* what comes next */
     EVENTUALLY(side_stats(&a).lost == 11 + 4);
     CHECK(side_stats(&narrow).lost == 0);
     side_end(&a);
@@ -88,7 +95,9 @@ static void gaps(void **state) {
 /* What it says at first, and, to whoever has been let in, after the first SUB. */
 struct stub {
     const char *first, *after;
-    bool slowly; /* a byte at a time */
+    bool slowly;        /* a byte at a time */
+    bool splits;        /* says `after` once for each place in it, in two parts divided there */
+    atomic_bool silent; /* from now on: who is there is thrown out, and who comes is only greeted */
     int fd, port;
     atomic_bool ends;
     pthread_t thread;
@@ -101,17 +110,29 @@ static void stub_say(struct stub *s, int fd, const char *text) {
     }
 }
 
+static void stub_say_split(struct stub *s, int fd, const char *text) {
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    for (size_t i = 1; i < strlen(text) && !s->ends; i++) {
+        if (send(fd, text, i, MSG_NOSIGNAL) <= 0) return;
+        support_sleep_ms(1); /* until it has been read, mostly */
+        if (send(fd, text + i, strlen(text) - i, MSG_NOSIGNAL) <= 0) return;
+    }
+}
+
 static void stub_talk(struct stub *s, int fd) {
     char got[4096] = "";
+    const bool greets_only = s->silent;
     stub_say(s, fd, s->first);
-    while (!s->ends) {
+    while (!s->ends && (greets_only || !s->silent)) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         if (poll(&p, 1, 20) <= 0) continue;
         ssize_t n = recv(fd, got, sizeof got - 1, 0);
         if (n <= 0) return;
         got[n] = '\0';
+        if (greets_only) continue;
         if (strstr(got, "PING\r\n") && s->after) stub_say(s, fd, "PONG\r\n");
-        if (strstr(got, "SUB ") && s->after) stub_say(s, fd, s->after);
+        if (strstr(got, "SUB ") && s->after) (s->splits ? stub_say_split : stub_say)(s, fd, s->after);
     }
 }
 
@@ -158,11 +179,13 @@ static void stub_end(struct stub *s) {
 }
 
 /* open: "ETIMEDOUT, ESYSTEM (refused ...)", within its time, whatever is there instead of a server.
- * (libnats 3.4.1 itself waits for ever for a server that greets properly, and then says nothing more:
- * docs/nats.md.) */
+ * libnats 3.4.1 itself waits for ever for a server that greets properly, and then says nothing more. */
 static void no_servers(void **state) {
     (void)state;
     const struct stub kinds[] = {{.first = ""},
+                                 {.first = INFO},
+                                 {.first = "INFO {\"auth_required\":true,\"nonce\":\"x\"}\r\n"},
+                                 {.first = "INFO {}\r\nINFO {}\r\nPO"},
                                  {.first = "HTTP/1.1 400 Bad Request\r\n\r\n"},
                                  {.first = "INFO {\"max_payload\":-99999999999999999999,\r\n"},
                                  {.first = "INFO nothing\r\n"},
@@ -170,7 +193,7 @@ static void no_servers(void **state) {
                                  {.first = "\r\n\r\n\r\n"},
                                  {.first = INFO, .slowly = true}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct stub s = kinds[i];
+        struct stub s = {.first = kinds[i].first, .slowly = kinds[i].slowly};
         char url[64];
         mtaio_nats *nats = NULL;
         stub_begin(&s, url, sizeof url);
@@ -229,12 +252,96 @@ static void lying_servers(void **state) {
     }
 }
 
+/* However what a server says is divided on its way, it is the same. */
+static void every_split(void **state) {
+    (void)state;
+    struct stub s = {.first = INFO,
+                     .after = "PING\r\nMSG shop.a 1 3\r\nxyz\r\n"
+                              "HMSG shop.h.b 1 22 24\r\nNATS/1.0\r\nkey: val\r\n\r\nhi\r\n+OK\r\nPONG\r\n",
+                     .splits = true};
+    struct side a;
+    char url[64];
+    mtaio_message m;
+    stub_begin(&s, url, sizeof url);
+    side_begin(&a, url, &(struct side_how){.take = EVERYTHING});
+    for (size_t i = 1; i < strlen(s.after); i++) {
+        side_expects(&a, "a", "xyz");
+        CHECK(mtaio_subscriber_receive(a.sub, 5000 * MS, &m) >= 0 && mtaio_message_bytes(&m) == 2);
+        CHECK(strcmp(mtaio_message_topic(&m), "h.b") == 0 && memcmp(mtaio_message_data(&m), "hi", 2) == 0);
+        CHECK(strcmp(mtaio_metadata_get(mtaio_message_metadata(&m), "key"), "val") == 0);
+        mtaio_message_clear(&m);
+    }
+    CHECK(a.disconnected == 0 && side_stats(&a).refused == 0);
+    mtaio_nats_close(a.nats, 100 * MS);
+    side_end(&a);
+    stub_end(&s);
+}
+
+static int count(mtaio_event *event, void *ctx) {
+    (void)event;
+    ++*(atomic_uint *)ctx;
+    return 0;
+}
+
+/* A server that falls silent: closing does not wait for it; when it speaks again, so do we. One that is
+ * silent among others is left out. */
+static void silent_servers(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct stub s = {.first = INFO, .after = ""};
+        struct side a;
+        char url[64];
+        stub_begin(&s, url, sizeof url);
+        side_begin(&a, url, NULL);
+        s.silent = true;
+        EVENTUALLY(a.disconnected == 1);
+        CHECK(mtaio_publish(a.channel, "t", "x", 1) >= 0);
+        if (i == 1) {
+            s.silent = false;
+            EVENTUALLY(a.reconnected == 1);
+        } else
+            support_sleep_ms(100); /* it is there, and waits for the server */
+        int64_t start = support_now_ms();
+        CHECK(mtaio_nats_close(a.nats, 2000 * MS) == (i == 1 ? 0 : MTAIO_ETIMEDOUT));
+        CHECK(support_now_ms() - start < 10000);
+        side_end(&a);
+        stub_end(&s);
+    }
+    struct stub s = {.first = INFO};
+    struct side a;
+    char url[64], both[160];
+    stub_begin(&s, url, sizeof url);
+    snprintf(both, sizeof both, "%s,%s", url, server.url);
+    side_begin(&a, both, NULL);
+    side_end(&a);
+    stub_end(&s);
+}
+
+/* "told": the event nats.error, each time when it tries. */
+static void silence_is_told(void **state) {
+    (void)state;
+    struct stub s = {.first = INFO, .after = ""};
+    char url[64];
+    mtaio_nats *nats;
+    mtaio_emitter *events;
+    atomic_uint troubled = 0;
+    stub_begin(&s, url, sizeof url);
+    CHECK(mtaio_emitter_new(NULL, &events) == 0 && mtaio_on(events, "nats.error", count, &troubled) == 0);
+    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = events, .timeout_ns = 100 * MS,
+                                             .retry_ns = 20 * MS),
+                          &nats) == 0);
+    s.silent = true;
+    EVENTUALLY(troubled >= 2);
+    mtaio_nats_unref(nats);
+    mtaio_emitter_unref(events);
+    stub_end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_messages),
-        cmocka_unit_test(gaps),
-        cmocka_unit_test(no_servers),
-        cmocka_unit_test(lying_servers),
+        cmocka_unit_test(hostile_messages), cmocka_unit_test(every_split),   cmocka_unit_test(gaps),
+        cmocka_unit_test(no_servers),       cmocka_unit_test(lying_servers), cmocka_unit_test(silent_servers),
+        cmocka_unit_test(silence_is_told),
     };
     server_start(&server, NULL);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -417,6 +417,9 @@ static void wrong_arguments(void **state) {
         CHECK(BIND(&s, "w", .dead_topic = *topic) == MTAIO_ENAME);
     CHECK(BIND(&s, "w", .replicas = 3) == MTAIO_ESYSTEM && *mtaio_nats_error()); /* of one server */
     CHECK(stream_count(server.url, "w") == 0);
+    CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING, .pack = true,
+                                                   .durable = MTAIO_NATS_STREAM(.name = "w"))) ==
+          MTAIO_EINVAL);
     CHECK(mtaio_nats_ask(s.binding, "a", NULL, 0, 0, &reply) == MTAIO_EINVAL);
     CHECK(mtaio_nats_serve(s.binding, "a", MTAIO_NATS_SERVER(.call = NULL)) == MTAIO_EINVAL);
     CHECK(BIND(&s, "deep.name", .name = NULL) == 0); /* the stream deep_name */
@@ -426,16 +429,50 @@ static void wrong_arguments(void **state) {
     side_end(&s);
 }
 
-int main(void) {
+/* --- The example ------------------------------------------------------------------------------- */
+
+static const char *program; /* NULL: it was not built */
+
+/* It says what it is to say: twice, since it leaves the server as it was. */
+static void example(void **state) {
+    static const char *const wanted[] = {"order.tea: two\n",
+                                         "order.broken: ?\n",
+                                         "order.cake: one\n",
+                                         "order.broken: ?, delivery 2\n",
+                                         "order.broken: ?, delivery 3\n",
+                                         "dead: order.broken: a handler failed with -1\n"};
+    (void)state;
+    char command[512], line[128];
+    if (!program) skip();
+    snprintf(command, sizeof command, "'%s' %s", program, server.url);
+    for (int i = 0; i < 2; i++) {
+        FILE *output = popen(command, "r");
+        CHECK(output != NULL);
+        for (size_t at = 0; at < sizeof wanted / sizeof *wanted; at++)
+            CHECK(fgets(line, sizeof line, output) && strcmp(line, wanted[at]) == 0);
+        CHECK(!fgets(line, sizeof line, output) && pclose(output) == 0);
+    }
+}
+
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everything_travels), cmocka_unit_test(replay),
-        cmocka_unit_test(durable_consumer),   cmocka_unit_test(shared_consumer),
-        cmocka_unit_test(receivers),          cmocka_unit_test(comes_again),
-        cmocka_unit_test(held_for_long),      cmocka_unit_test(refused_to_send),
-        cmocka_unit_test(full_stream),        cmocka_unit_test(stream_that_comes_back),
-        cmocka_unit_test(duplicates),         cmocka_unit_test(foreign_streams),
-        cmocka_unit_test(no_jetstream),       cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(everything_travels),
+        cmocka_unit_test(replay),
+        cmocka_unit_test(durable_consumer),
+        cmocka_unit_test(shared_consumer),
+        cmocka_unit_test(receivers),
+        cmocka_unit_test(comes_again),
+        cmocka_unit_test(held_for_long),
+        cmocka_unit_test(refused_to_send),
+        cmocka_unit_test(full_stream),
+        cmocka_unit_test(stream_that_comes_back),
+        cmocka_unit_test(duplicates),
+        cmocka_unit_test(foreign_streams),
+        cmocka_unit_test(no_jetstream),
+        cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(example),
     };
+    program = argc > 1 ? argv[1] : NULL;
     server_start(&server, JETSTREAM);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     server_end(&server);

@@ -122,7 +122,7 @@ static void consumer_kill(struct child *c, struct record *r) {
 /* consumer: "goes on where it was, in whatever process": killed eight times, it has handled all; what its
  * handlers see again is marked. */
 static void killed_consumer(void **state) {
-    enum { COUNT = SLOW ? 3000 : 12000, KILLS = 8 };
+    enum { KILLS = 8, CHUNK = SLOW ? 300 : 1200, COUNT = (KILLS + 1) * CHUNK };
     (void)state;
     struct server server;
     struct side a;
@@ -133,14 +133,16 @@ static void killed_consumer(void **state) {
                &(struct side_how){.prefix = "kills", .send = EVERYTHING, .durable = MTAIO_NATS_STREAM()});
     mtaio_subscriber_unref(a.sub);
     a.sub = NULL;
-    for (uint64_t i = 0; i < COUNT; i++) CHECK(mtaio_publish(a.channel, "n", &i, sizeof i) >= 0);
-    for (uint64_t i = 0; i < KILLS; i++) {
+    for (uint64_t i = 0, number = 0; i < KILLS; i++) {
         struct child c = consumer_start(server.url);
-        uint64_t until = r.kinds + COUNT / (KILLS + 2);
-        while (r.kinds < until) note_what_comes(&r, c.from, 1000);
-        support_sleep_ms((unsigned)(3 * i));
+        for (int n = 0; n < CHUNK; n++, number++)
+            CHECK(mtaio_publish(a.channel, "n", &number, sizeof number) >= 0);
+        while (r.kinds < i * CHUNK + CHUNK / 2) note_what_comes(&r, c.from, 1000);
+        support_sleep_ms((unsigned)i % 3);
         consumer_kill(&c, &r);
     }
+    for (uint64_t number = COUNT - CHUNK; number < COUNT; number++)
+        CHECK(mtaio_publish(a.channel, "n", &number, sizeof number) >= 0);
     struct child c = consumer_start(server.url);
     for (int64_t limit = support_now_ms() + 60000; r.kinds < COUNT;) {
         CHECK(support_now_ms() < limit);

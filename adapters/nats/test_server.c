@@ -163,13 +163,13 @@ void side_begin(struct side *s, const char *url, const struct side_how *how) {
     CHECK(mtaio_subscribe(s->channel, NULL, &s->sub) == 0);
     CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = s->events, .retry_ns = 20 * MS),
                           &s->nats) == 0);
-    CHECK(
-        mtaio_nats_bind(s->nats, s->channel,
-                        MTAIO_NATS_BINDING_OPTIONS(.prefix = how->prefix ? how->prefix : "shop",
-                                                   .send = how->send, .take = how->take,
-                                                   .buffer_size = how->buffer_size, .overflow = how->overflow,
-                                                   .codec = how->codec, .durable = how->durable),
-                        &s->binding) == 0);
+    CHECK(mtaio_nats_bind(s->nats, s->channel,
+                          MTAIO_NATS_BINDING_OPTIONS(.prefix = how->prefix ? how->prefix : "shop",
+                                                     .send = how->send, .take = how->take,
+                                                     .buffer_size = how->buffer_size,
+                                                     .overflow = how->overflow, .codec = how->codec,
+                                                     .pack = how->pack, .durable = how->durable),
+                          &s->binding) == 0);
 }
 
 void side_end(struct side *s) {

@@ -49,6 +49,7 @@ struct side_how {
     size_t buffer_size;
     mtaio_overflow overflow;
     const mtaio_nats_codec *codec;
+    bool pack;
     const mtaio_nats_stream *durable;
     const char *prefix; /* NULL: "shop" */
 };

@@ -35,7 +35,8 @@ typedef struct mtaio_nats_options {
 } mtaio_nats_options;
 #define MTAIO_NATS_OPTIONS(...) (&(mtaio_nats_options){.size = sizeof(mtaio_nats_options), __VA_ARGS__})
 
-/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT, ESYSTEM (refused: no server,
+/* Connects, and from then on again whenever it has to, without end. ETIMEDOUT (also: it greets, and then says
+ * nothing), ESYSTEM (refused: no server,
  * wrong password, certificate ...), EINVAL, ENOMEM. */
 MTAIO_API int mtaio_nats_open(const mtaio_nats_options *options, mtaio_nats **ret);
 MTAIO_API mtaio_nats *mtaio_nats_ref(mtaio_nats *nats);
@@ -160,14 +161,17 @@ typedef struct mtaio_nats_data {
 
 typedef struct mtaio_nats_binding mtaio_nats_binding;
 typedef struct mtaio_nats_binding_options {
-    size_t size;                   /* set by MTAIO_NATS_BINDING_OPTIONS */
-    const char *prefix;            /* of the subjects: a name; required */
-    const char *const *send;       /* patterns of topics that go out, ends with NULL; "*": all. NULL: none */
-    const char *const *take;       /* ... that come in; of several, the server sends all that might match */
-    size_t buffer_size;            /* messages waiting to be sent; 0: 65,536 */
-    mtaio_overflow overflow;       /* what publishing on the channel does when they are that many */
+    size_t size;             /* set by MTAIO_NATS_BINDING_OPTIONS */
+    const char *prefix;      /* of the subjects: a name; required */
+    const char *const *send; /* patterns of topics that go out, ends with NULL; "*": all. NULL: none */
+    const char *const *take; /* ... that come in; of several, the server sends all that might match */
+    size_t buffer_size;      /* messages waiting to be sent; 0: 65,536 */
+    mtaio_overflow overflow; /* what publishing on the channel does when they are that many */
+    bool pack; /* those of one topic that wait together travel as one: several times as many per second, but
+                * only bindings can read them */
     const mtaio_nats_codec *codec; /* copied; NULL: bytes are bytes */
-    const mtaio_nats_stream *durable; /* copied; NULL: what nobody takes at the moment is gone */
+    const mtaio_nats_stream
+        *durable; /* copied; NULL: what nobody takes at the moment is gone. Not with pack */
 } mtaio_nats_binding_options;
 #define MTAIO_NATS_BINDING_OPTIONS(...)                                                                      \
     (&(mtaio_nats_binding_options){.size = sizeof(mtaio_nats_binding_options), __VA_ARGS__})
