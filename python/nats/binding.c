@@ -32,6 +32,7 @@ struct wishes {
     const char **send, **take; /* NULL: nothing */
     size_t buffer_size;
     mtaio_overflow overflow;
+    int pack;
     mtaio_nats_stream *stream; /* NULL: not durable */
     int emits;                 /* the stream's messages: they are not published on the channel */
 };
@@ -78,7 +79,8 @@ static int bind_wire(nats_binding *b, const struct wishes *w, size_t buffer_size
     r = mtaio_nats_bind(nats, b->wire,
                         MTAIO_NATS_BINDING_OPTIONS(.prefix = w->prefix, .send = w->send ? all : NULL,
                                                    .take = w->take, .buffer_size = buffer_size,
-                                                   .overflow = overflow, .durable = w->stream),
+                                                   .overflow = overflow, .pack = w->pack,
+                                                   .durable = w->stream),
                         &b->inner);
     Py_END_ALLOW_THREADS;
     return r;
@@ -112,9 +114,9 @@ static int use_codec(nats_binding *b, PyObject *codec) {
     return 0;
 }
 
-/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow, stream): send and take
- * are tuples of patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number; overflow is
- * the library's; stream is a tuple, see stream.c, or None. Waits. */
+/* Binding(connection, channel, id, prefix, send, take, codec, buffer_size, overflow, pack, stream): send and
+ * take are tuples of patterns; the codec is "bytes", "str" or an object; buffer_size < 0: any number;
+ * overflow is the library's; stream is a tuple, see stream.c, or None. Waits. */
 static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *connection, *channel, *send, *take, *codec, *stream;
     mtaio_nats_stream how;
@@ -123,9 +125,9 @@ static PyObject *binding_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     int overflow;
     struct wishes w = {0};
     (void)kwargs;
-    if (!PyArg_ParseTuple(args, "O!OKsO!O!OniO", nats_connection_type, &connection, &channel, &id, &w.prefix,
+    if (!PyArg_ParseTuple(args, "O!OKsO!O!OnipO", nats_connection_type, &connection, &channel, &id, &w.prefix,
                           &PyTuple_Type, &send, &PyTuple_Type, &take, &codec, &buffer_size, &overflow,
-                          &stream))
+                          &w.pack, &stream))
         return NULL;
     mtaio_channel *target = nats_module.core->channel(channel);
     nats_binding *b = target ? (nats_binding *)type->tp_alloc(type, 0) : NULL;

@@ -33,7 +33,7 @@ class Side:
         self.binding = self.bind()
 
     def bind(self):
-        return _nats.Binding(self.connection, self.channel, 1, 'shop', ('*',), ('*',), Codec(), 100, 1, None)
+        return _nats.Binding(self.connection, self.channel, 1, 'shop', ('*',), ('*',), Codec(), 100, 1, False, None)
 
     def wait(self, source):
         assert select.select([source], [], [], 10)[0], 'nothing came'

@@ -152,6 +152,16 @@ async def test_order_is_kept_and_nothing_is_lost(server):
         assert a.binding.stats.sent == b.binding.stats.taken == 5000
 
 
+async def test_packed_messages_are_the_same(server):
+    async with Side(server.url, pack=True) as a, Side(server.url) as b:
+        for i in range(1000):
+            await a.channel.publish(i, topic='x', metadata={'m': 'x'} if i % 100 == 0 else None)
+        await a.binding.flush()
+        for i in range(1000):
+            await b.receives(i, 'x', metadata={'m': 'x'} if i % 100 == 0 else {})
+        assert a.binding.stats.sent == b.binding.stats.taken == 1000
+
+
 async def test_any_thread_may_publish(server):
     async with Side(server.url) as a, Side(server.url) as b:
         await asyncio.to_thread(lambda: [a.channel.publish_blocking(i, topic='x') for i in range(100)])
