@@ -331,8 +331,8 @@ def print_nats(results):
     lines = [[f"{who} {variant}".strip()] + [number(results.median(f"nats {case}", who, variant)) for case in cases]
              + [number(results.median("nats request", who, p)) for p in ("p50", "p99") if not variant]
              for who, variant in (("nats.c", ""), ("mtaio", ""), ("mtaio", "packs"))]
-    print_table("Over a NATS server on the same processors, ns: a message of so many bytes from one process's connection to "
-                "another's;\na request and its answer, the middle one and the 99th of 100",
+    print_table("Over a NATS server on the same processors, ns: a message of so many bytes from one connection to "
+                "another;\na request and its answer, the middle one and the 99th of 100",
                 ["", *cases, "p50", "p99"], [line + ["-"] * (6 - len(line)) for line in lines])
 
 

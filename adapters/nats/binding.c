@@ -15,6 +15,7 @@ static void free_patterns(char **patterns) {
 
 void mtaio__binding_drop(mtaio_nats_binding *b) {
     if (atomic_fetch_sub(&b->holds, 1) != 1) return;
+    mtaio__presence_free(b);
     mtaio__nats_retire(b->nats, b->incoming);
     mtaio_subscriber_unref(b->outgoing);
     mtaio_channel_unref(b->channel);
@@ -125,6 +126,7 @@ static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
     else if (b->has_sender)
         pthread_join(b->sender, NULL);
     mtaio__services_end(b);
+    mtaio__presence_end(b);
     if (b->incoming) natsSubscription_Unsubscribe(b->incoming);
     if (b->stream) mtaio__stream_out_end(b);
     if (b->outgoing) mtaio_subscriber_stats_get(b->outgoing, &left);
@@ -147,6 +149,7 @@ int mtaio_nats_bind(mtaio_nats *nats, mtaio_channel *ch, const mtaio_nats_bindin
     if (r >= 0 && b->take) r = (b->stream ? mtaio__stream_in_start : mtaio__incoming_start)(b);
     if (r >= 0 && options->send && options->send[0])
         r = (b->stream ? mtaio__stream_out_start : mtaio__outgoing_start)(b, options);
+    if (r >= 0 && !b->stream) r = mtaio__presence_start(b);
     if (r >= 0) r = binding_list(b); /* who closes the connection ends what is listed: it is complete now */
     if (r >= 0) {
         *ret = b;

@@ -181,9 +181,29 @@ static void wait_quiet(mtaio_nats *nats, int64_t deadline_ns) {
 static bool is_up_again(mtaio_nats *nats) {
     if (!nats->out.is_up || !nats->in.is_up || !nats->was_down) return false;
     nats->was_down = false;
-    nats->resume_at = mtaio__now_ns() + nats->resume_ns;
+    nats->resume_at = mtaio__deadline_of(nats->resume_ns);
+    mtaio__presence_await_locked(nats);
     pthread_cond_broadcast(&nats->changed);
     return true;
+}
+
+/* What is listed may end meanwhile: so each is held, and the list is walked anew from there. */
+static void say_back(mtaio_nats *nats) {
+    pthread_mutex_lock(&nats->lock);
+    mtaio_nats_binding *b = nats->bindings, *next;
+    if (b) mtaio__binding_hold(b);
+    for (; b; b = next) {
+        pthread_mutex_unlock(&nats->lock);
+        mtaio__presence_say(b);
+        pthread_mutex_lock(&nats->lock);
+        next = b->is_listed ? b->next
+                            : NULL; /* one that ended: those behind it are asked for later, by resume_ns */
+        if (next) mtaio__binding_hold(next);
+        pthread_mutex_unlock(&nats->lock);
+        mtaio__binding_drop(b);
+        pthread_mutex_lock(&nats->lock);
+    }
+    pthread_mutex_unlock(&nats->lock);
 }
 
 /* The client library has subscribed again by now; the flush waits until the server knows. */
@@ -196,6 +216,7 @@ static void reconnected(natsConnection *nc, void *closure) {
     w->is_up = !nats->is_leaving && natsConnection_Status(nc) == NATS_CONN_STATUS_CONNECTED;
     bool up = is_up_again(nats);
     pthread_mutex_unlock(&nats->lock);
+    if (up) say_back(nats);
     if (up) tell_of(nats, nc, "nats.reconnected", "");
     mtaio__nats_is_inside = false;
 }

@@ -192,12 +192,13 @@ static bool sort_out(mtaio_nats_binding *b, natsMsg *message) {
     if (b->is_ending || (reply && !mtaio__is_reply_of_ours(reply)))
         return false; /* a request: who serves the topic gets it */
     if (mtaio__reply_read(reply, &n) && !note_number(b, &n)) return false;
-    if (n.count == 0 || (topic && strcmp(topic, SENT_TOPIC) == 0)) return false;
+    bool is_no_topic = topic && mtaio__is_no_topic(topic);
+    if (n.count == 0 || (topic && mtaio__is_own_topic(topic) && !is_no_topic)) return false;
     if (!topic) {
         refuse(b, "a subject without a topic");
         return false;
     }
-    if (mtaio__is_no_topic(topic)) return take(b, message, NULL, n.count);
+    if (is_no_topic) return take(b, message, NULL, n.count);
     if (b->filters && !mtaio__topic_is_of(topic, (const char *const *)b->take)) return false;
     return take(b, message, topic, n.count);
 }

@@ -46,6 +46,7 @@ struct mtaio_nats {
     atomic_bool was_down; /* since the last nats.connected or nats.reconnected; written under the lock */
     size_t running;       /* subscriptions whose last call is not over */
     int64_t resume_at;    /* when publishing goes on; the lock */
+    bool is_awaiting;     /* takers that were there before: then earlier; the lock */
     mtaio_nats_binding *bindings;
     struct retired *retired; /* subscriptions that have ended, the last first */
     struct asking *asking;
@@ -106,7 +107,9 @@ int mtaio__probe(mtaio_nats *nats, const char *url);
  * what users give: topic NULL is none, and ours are refused. */
 int mtaio__subject_join(const char *prefix, const char *topic, char *ret);
 int mtaio__subject_of_topic(const char *prefix, const char *topic, char *ret);
-#define SENT_TOPIC "$mtaio-sent" /* tells the last number that was sent */
+#define SENT_TOPIC "$mtaio-sent"   /* tells the last number that was sent */
+#define PEERS_TOPIC "$mtaio-peers" /* presence.c */
+bool mtaio__is_own_topic(const char *topic);
 
 /* The subject of a subscription to all topics of the patterns, perhaps to more. ret_wider: it is. EPATTERN.
  */
@@ -208,7 +211,13 @@ struct mtaio_nats_binding {
     bool takes_all, filters;
     mtaio_nats_codec codec;
     struct stream *stream; /* of a durable one; NULL */
-    struct peers peers;    /* the thread of incoming; so are the next three */
+    natsSubscription *presence;
+    struct taker {
+        uint64_t id;
+        bool is_back; /* since both connections are */
+    } * takers;       /* TAKERS of them, of other bindings; the lock of nats */
+    size_t taker_count;
+    struct peers peers; /* the thread of incoming; so are the next three */
     struct intake *intake;
     int64_t dropped_before;
     uint64_t seen;
@@ -247,6 +256,14 @@ int mtaio__outgoing_start(mtaio_nats_binding *b, const mtaio_nats_binding_option
 int mtaio__headers_get(natsMsg *message, bool hides, mtaio_metadata **ret);
 int mtaio__incoming_start(mtaio_nats_binding *b);
 void mtaio__incoming_free(mtaio_nats_binding *b);
+
+/* --- presence.c */
+enum { TAKERS = 256 };
+int mtaio__presence_start(mtaio_nats_binding *b);
+void mtaio__presence_end(mtaio_nats_binding *b);
+void mtaio__presence_free(mtaio_nats_binding *b);
+void mtaio__presence_say(mtaio_nats_binding *b);     /* that it is there, or asks who is */
+void mtaio__presence_await_locked(mtaio_nats *nats); /* all that were there; the lock */
 
 /* --- asking.c: requests that nobody waits for */
 struct asking *mtaio__asking_new(mtaio_nats *nats); /* NULL: no memory */

@@ -151,6 +151,13 @@ static int have_stream(struct stream *st, const mtaio_nats_binding_options *o) {
 
 /* --- The consumer ------------------------------------------------------------------------------ */
 
+/* libnats 3.4.1 writes 5 ns as ".5": times of which that is true begin at the whole second, and what comes
+ * before the time itself is passed by. */
+static int64_t sayable(int64_t time_ns) {
+    int64_t fraction = time_ns % SECOND;
+    return fraction < SECOND / 10 ? time_ns - fraction : time_ns;
+}
+
 static void set_start(jsConsumerConfig *c, const mtaio_nats_stream *how, uint64_t from) {
     static const jsDeliverPolicy policies[] = {
         [MTAIO_NATS_NEW] = js_DeliverNew,
@@ -165,7 +172,7 @@ static void set_start(jsConsumerConfig *c, const mtaio_nats_stream *how, uint64_
     else if (how->start == MTAIO_NATS_SEQUENCE)
         c->OptStartSeq = how->start_sequence;
     else if (how->start == MTAIO_NATS_SINCE)
-        c->OptStartTime = how->start_time_ns;
+        c->OptStartTime = sayable(how->start_time_ns);
 }
 
 /* How often is ours to count: a message may have to be published as dead first. */
@@ -231,7 +238,7 @@ static int look_at_end(struct stream *st, uint64_t *from) {
  * it steps back by one where it holds a message that is to come again and finds requests of nobody. */
 static struct position position_of(const jsConsumerInfo *info) {
     uint64_t given = info->Delivered.Stream;
-    return (struct position){given, given + (uint64_t)info->NumAckPending};
+    return (struct position){given, given + (uint64_t)info->NumAckPending, 0};
 }
 
 int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, struct position *ret) {
@@ -239,16 +246,20 @@ int mtaio__stream_consumer(mtaio_nats_binding *b, uint64_t from, struct position
     jsConsumerInfo *info = NULL;
     jsErrCode code = 0;
     int r = 0;
+    bool is_new = false;
     natsStatus s = NATS_NOT_FOUND;
     if (from > 0 && (r = look_at_end(st, &from)) < 0) return r;
     if (st->consumer) s = js_GetConsumerInfo(&info, st->js, st->name, st->consumer, NULL, &code);
     if (s == NATS_OK) r = adopt_consumer(st, info);
     if (s == NATS_NOT_FOUND || code == JSConsumerNotFoundErr) {
         s = add_consumer(b, from, &info);
+        is_new = true;
         if (s == NATS_OK) r = keep_name(st, info->Name);
     }
     if (s != NATS_OK) return failed(s);
     if (r >= 0) *ret = position_of(info);
+    if (is_new && from == 0 && st->how.start == MTAIO_NATS_SINCE)
+        ret->since_ns = (uint64_t)st->how.start_time_ns;
     jsConsumerInfo_Destroy(info);
     return r;
 }

@@ -64,7 +64,8 @@ static bool is_own(mtaio_nats_binding *b, natsMsg *message) {
 
 static bool is_wanted(mtaio_nats_binding *b, natsMsg *message, const char *topic) {
     const char *dead = b->stream->dead_topic;
-    if (strcmp(topic, SENT_TOPIC) == 0 || (dead && strcmp(topic, dead) == 0) || is_own(b, message))
+    if (strcmp(topic, SENT_TOPIC) == 0 || strcmp(topic, PEERS_TOPIC) == 0 ||
+        (dead && strcmp(topic, dead) == 0) || is_own(b, message))
         return false;
     return mtaio__is_no_topic(topic) || !b->filters ||
            mtaio__topic_is_of(topic, (const char *const *)b->take);
@@ -93,7 +94,8 @@ static void arrive(mtaio_nats_binding *b, natsMsg *message, const struct given *
     uint64_t count = 0;
     enum known known = mtaio__open_find(in, given, &count);
     if (known == IS_OPEN) return;
-    if (known == IS_DONE || (topic && !is_wanted(b, message, topic))) {
+    if (known == IS_DONE || given->stored_ns < in->position.since_ns ||
+        (topic && !is_wanted(b, message, topic))) {
         mtaio__open_done(in, given);
         mtaio__stream_answer(b, reply, "+ACK");
         return;

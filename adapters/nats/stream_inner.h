@@ -27,6 +27,7 @@ struct stream {
  * given out, whatever the server says. */
 struct position {
     uint64_t given, suspect;
+    uint64_t since_ns; /* what was stored before is none of it; 0: all is */
 };
 
 /* The binding's consumer, made where it is not there: `from` is 0, or where to go on instead of where the

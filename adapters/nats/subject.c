@@ -22,7 +22,7 @@ static bool is_subject(const char *topic) {
 }
 
 int mtaio__subject_of_topic(const char *prefix, const char *topic, char *ret) {
-    if (topic && strncmp(topic, OWN, sizeof OWN - 1) == 0) return MTAIO_ENAME;
+    if (topic && mtaio__is_own_topic(topic)) return MTAIO_ENAME;
     return mtaio__subject_join(prefix, topic ? topic : NO_TOPIC, ret);
 }
 
@@ -62,6 +62,8 @@ int mtaio__subject_of_patterns(const char *prefix, const char *const *patterns, 
 const char *mtaio__topic_of_subject(const char *subject, size_t prefix_length) {
     return strlen(subject) > prefix_length + 1 ? subject + prefix_length + 1 : NULL;
 }
+
+bool mtaio__is_own_topic(const char *topic) { return strncmp(topic, OWN, sizeof OWN - 1) == 0; }
 
 bool mtaio__is_no_topic(const char *topic) { return strcmp(topic, NO_TOPIC) == 0; }
 

@@ -1,5 +1,6 @@
 /* test_nats.c - mtaio/nats.h, sentence by sentence, over a server of its own. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -215,6 +216,80 @@ static void close_without_server(void **state) {
     server_end(&own);
 }
 
+/* "until the peers are back too": not longer, where they say so; those that ended before are not waited for.
+ */
+static void goes_on_with_its_peers(void **state) {
+    enum { TAKERS = 3 };
+    (void)state;
+    struct server own;
+    struct side a, b[TAKERS], ended;
+    const struct side_how takes = {.take = EVERYTHING}, narrow = {.take = (const char *const[]){"t", NULL}};
+    server_start(&own, NULL);
+    side_begin(&b[0], own.url, &takes); /* it is there before, two come after */
+    side_begin(&a, own.url, &(struct side_how){.send = EVERYTHING, .resume_ns = 3600000 * MS});
+    side_begin(&b[1], own.url, &narrow);
+    side_begin(&b[2], own.url, NULL);
+    side_begin(&ended, own.url, &takes);
+    say(&a, "t", "before");
+    for (int i = 0; i < TAKERS; i++) side_expects(&b[i], "t", "before");
+    side_expects(&ended, "t", "before");
+    side_end(&ended);
+    for (int kills = 0; kills < 3; kills++) {
+        support_sleep_ms(50); /* what was said of all this has arrived */
+        server_kill(&own);
+        EVENTUALLY(a.disconnected == (unsigned)kills + 1);
+        say(&a, "t", "during");
+        server_restart(&own, NULL);
+        for (int i = 0; i < TAKERS; i++) side_expects(&b[i], "t", "during");
+    }
+    for (int i = 0; i < TAKERS; i++) {
+        CHECK(side_stats(&b[i]).lost == 0 && side_stats(&b[i]).refused == 0);
+        side_end(&b[i]);
+    }
+    CHECK(mtaio_nats_flush(a.binding, 5000 * MS) == 0);
+    side_end(&a);
+    server_end(&own);
+}
+
+/* What is no line of a peer's is nothing: no wait, no message. */
+static void hostile_peers(void **state) {
+    (void)state;
+    struct side a;
+    int raw = raw_connect(server.port);
+    side_begin(&a, server.url, NULL);
+    static const char *const lines[] = {"",
+                                        "here",
+                                        "here ",
+                                        "here x",
+                                        "here 1x",
+                                        "what 1",
+                                        "who  zz",
+                                        "gone ",
+                                        "gone 1",
+                                        "here 12345678901234567",
+                                        "0123456789012345678901234567890"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char line[96];
+        snprintf(line, sizeof line, "PUB shop.$mtaio-peers %zu\r\n%s\r\n", strlen(lines[i]), lines[i]);
+        raw_send(raw, line);
+    }
+    for (int i = 0; i < 300; i++) { /* more than are kept */
+        char line[96];
+        snprintf(line, sizeof line, "PUB shop.$mtaio-peers 9\r\nhere %04x\r\n", 0x1000 + i);
+        raw_send(raw, line);
+    }
+    raw_send(raw, "SUB shop.$mtaio-peers 7\r\n");
+    static const char who[] = "PUB shop.$mtaio-peers 6\r\nwho  1\r\n";
+    raw_send_bytes(raw, who, strlen(who));
+    CHECK(raw_reads(raw, "here "));
+    side_expects_nothing(&a);
+    CHECK(side_stats(&a).refused == 0 && side_stats(&a).lost == 0);
+    say(&a, "t", "x");
+    side_expects(&a, "t", "x");
+    side_end(&a);
+    close(raw);
+}
+
 struct restart {
     struct server *server;
     atomic_bool ends;
@@ -282,11 +357,12 @@ static void begin_server(void) { server_start(&server, NULL); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(topics_are_subjects),  cmocka_unit_test(no_echo),
-        cmocka_unit_test(everything_travels),   cmocka_unit_test(patterns),
-        cmocka_unit_test(refused_to_send),      cmocka_unit_test(flush_and_unbind),
-        cmocka_unit_test(waits_for_the_server), cmocka_unit_test(close_without_server),
-        cmocka_unit_test(close_from_events),    cmocka_unit_test(close_waits_for_the_server),
+        cmocka_unit_test(topics_are_subjects),    cmocka_unit_test(no_echo),
+        cmocka_unit_test(everything_travels),     cmocka_unit_test(patterns),
+        cmocka_unit_test(refused_to_send),        cmocka_unit_test(flush_and_unbind),
+        cmocka_unit_test(waits_for_the_server),   cmocka_unit_test(close_without_server),
+        cmocka_unit_test(close_from_events),      cmocka_unit_test(close_waits_for_the_server),
+        cmocka_unit_test(goes_on_with_its_peers), cmocka_unit_test(hostile_peers),
     };
     begin_server();
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

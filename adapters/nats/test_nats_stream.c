@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test_stream.h"
@@ -75,6 +76,16 @@ static void store(const char *prefix, const char *const *topics) {
     side_end(&a);
 }
 
+/* Stored at a time whose fraction begins with a zero, and some more messages shortly before. */
+static void store_early_in_a_second(const char *prefix, const char *const *topics) {
+    struct timespec t;
+    do {
+        support_sleep_ms(1);
+        clock_gettime(CLOCK_REALTIME, &t);
+    } while (t.tv_nsec < 20000000 || t.tv_nsec > 30000000);
+    store(prefix, topics);
+}
+
 /* What a consumer that begins so is given: these topics, and nothing more. */
 static void replays(const char *prefix, const mtaio_nats_stream *how, const char *const *take,
                     const char *const *wanted) {
@@ -95,7 +106,7 @@ static void replay(void **state) {
     const char *url = server.url;
     store("replay", LIST("a.1", "a.2", "b.1", "a.1"));
     support_sleep_ms(20);
-    store("replay", LIST("a.3", "b.2"));
+    store_early_in_a_second("replay", LIST("a.3", "b.2"));
     int64_t middle = stream_time(url, "replay", 5);
     replays("replay", MTAIO_NATS_STREAM(), EVERYTHING, nothing);
     replays("replay", MTAIO_NATS_STREAM(.start = MTAIO_NATS_ALL), EVERYTHING,

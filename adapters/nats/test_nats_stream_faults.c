@@ -23,11 +23,14 @@ static bool fails(void) {
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t n, size_t bytes);
 char *__wrap_strdup(const char *text);
+void *__wrap_realloc(void *old, size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t n, size_t bytes);
 char *__real_strdup(const char *text);
 void *__wrap_malloc(size_t bytes) { return fails() ? NULL : __real_malloc(bytes); }
 void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : __real_calloc(n, bytes); }
+void *__wrap_realloc(void *old, size_t bytes) { return fails() ? NULL : __real_realloc(old, bytes); }
 char *__wrap_strdup(const char *text) { return fails() ? NULL : __real_strdup(text); }
 
 static void *take(size_t bytes, void *ctx) {
@@ -37,7 +40,7 @@ static void *take(size_t bytes, void *ctx) {
 
 static void *resize(void *old, size_t old_bytes, size_t bytes, void *ctx) {
     (void)old_bytes, (void)ctx;
-    return fails() ? NULL : realloc(old, bytes);
+    return fails() ? NULL : __real_realloc(old, bytes);
 }
 
 static void give(void *block, size_t bytes, void *ctx) {

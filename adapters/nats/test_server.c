@@ -161,7 +161,8 @@ void side_begin(struct side *s, const char *url, const struct side_how *how) {
     CHECK(mtaio_on(s->events, "nats.*", told, s) == 0);
     CHECK(mtaio_channel_new(NULL, &s->channel) == 0);
     CHECK(mtaio_subscribe(s->channel, NULL, &s->sub) == 0);
-    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = s->events, .retry_ns = 20 * MS),
+    CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = s->events, .retry_ns = 20 * MS,
+                                             .resume_ns = how->resume_ns ? how->resume_ns : 2000 * MS),
                           &s->nats) == 0);
     CHECK(mtaio_nats_bind(s->nats, s->channel,
                           MTAIO_NATS_BINDING_OPTIONS(.prefix = how->prefix ? how->prefix : "shop",
@@ -189,7 +190,7 @@ mtaio_nats_stats side_stats(const struct side *s) {
 
 void side_expects(struct side *s, const char *topic, const char *text) {
     mtaio_message m;
-    int r = mtaio_subscriber_receive(s->sub, 5000 * MS, &m);
+    int r = mtaio_subscriber_receive(s->sub, 20000 * MS, &m);
     if (r < 0) fprintf(stderr, "waiting for %s: %s\n", topic ? topic : "(no topic)", mtaio_error_name(r));
     CHECK(r >= 0);
     const char *got = mtaio_message_topic(&m);

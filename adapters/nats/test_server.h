@@ -52,6 +52,7 @@ struct side_how {
     bool pack;
     const mtaio_nats_stream *durable;
     const char *prefix; /* NULL: "shop" */
+    int64_t resume_ns;  /* 0: 2 s, so that no slow machine decides whether peers are back in time */
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);

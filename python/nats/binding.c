@@ -10,19 +10,19 @@ enum {
 
 static const char *const all[] = {"*", NULL};
 
-void binding_tell(nats_binding *b, const char *name, const char *text) {
+static void tell(nats_binding *b, const char *name, const char *text) {
     const mtaio_nats_state state = {.server = "", .prefix = b->prefix, .text = text, .count = 1};
     mailbox_tell(((nats_connection *)b->connection)->box, name, &state);
 }
 
 void binding_refuse(nats_binding *b, const char *text) {
     b->refused++;
-    binding_tell(b, "nats.refused", text);
+    tell(b, "nats.refused", text);
 }
 
 void binding_lose(nats_binding *b, int error) {
     b->lost++;
-    binding_tell(b, "nats.lost", mtaio_error_text(error));
+    tell(b, "nats.lost", mtaio_error_text(error));
 }
 
 /* --- Beginning --------------------------------------------------------------------------------- */

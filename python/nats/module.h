@@ -165,8 +165,6 @@ typedef struct nats_binding {
     uint64_t taken, lost, refused, dropped; /* what the library does not count */
 } nats_binding;
 
-void binding_tell(nats_binding *b, const char *name, const char *text);
-
 /* What became of a message is counted and told. */
 void binding_refuse(nats_binding *b, const char *text);
 void binding_lose(nats_binding *b, int error);

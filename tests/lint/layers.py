@@ -24,7 +24,7 @@ LAYERS = {
     'adapters/uv': r'mtaio/(mtaio|uv)\.h|uv\.h|' + ADAPTER,
     'adapters/glib': r'mtaio/(mtaio|glib)\.h|glib\.h|' + ADAPTER,
     'adapters/nats': r'mtaio/(mtaio|nats)\.h|nats/nats\.h|\w+\.h|sys/\w+\.h|<.*',
-    'bench': r'mtaio/mtaio\.h|[\w-]+\.h(pp)?|<.*',
+    'bench': r'mtaio/(mtaio|nats)\.h|[\w-]+\.h(pp)?|<.*',
 }
 
 # Inside core one direction. Module: its files, and the modules it may use besides those that these use.

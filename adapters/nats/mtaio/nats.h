@@ -30,8 +30,8 @@ typedef struct mtaio_nats_options {
     mtaio_emitter *events; /* told of what happens, see below; NULL: nobody */
     int64_t timeout_ns;    /* of connecting, and of each answer; 0: 5 s */
     int64_t retry_ns;      /* between two attempts to connect again; 0: 250 ms */
-    int64_t resume_ns; /* publishing waits so long after that, until the peers are back too; 0: 4 x retry */
-    bool send_asap;    /* each message at once: a shorter way for requests, fewer messages per second */
+    int64_t resume_ns;     /* publishing waits until the peers are back too, so long at most; 0: 4 x retry */
+    bool send_asap;        /* each message at once: a shorter way for requests, fewer messages per second */
 } mtaio_nats_options;
 #define MTAIO_NATS_OPTIONS(...) (&(mtaio_nats_options){.size = sizeof(mtaio_nats_options), __VA_ARGS__})
 
