@@ -72,16 +72,22 @@ def tool(name):
 
 
 def build(directory):
-    """The package, built for this interpreter alone: file name in the wheel -> content."""
-    extension = f"python/mtaio/_core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    """The package, built for this interpreter alone: file name in the wheel -> content. Channels over NATS are in it where
+    their client library is found here; it is needed then where they are used."""
+    suffix = sysconfig.get_config_var('EXT_SUFFIX')
     subprocess.run([tool('meson'), 'setup', directory, ROOT, '--buildtype=release', '-Dexamples=false',
-                    '-Dpython=enabled', f'-Dpython_programs={sys.executable}', '-Duv=disabled', '-Dglib=disabled', '-Dnats=disabled'],
+                    '-Dpython=enabled', f'-Dpython_programs={sys.executable}', '-Duv=disabled', '-Dglib=disabled'],
                    check=True)
-    subprocess.run([tool('ninja'), '-C', directory, extension], check=True)
-    subprocess.run(['strip', '--strip-unneeded', Path(directory, extension)], check=False)
+    targets = subprocess.run([tool('ninja'), '-C', directory, '-t', 'targets', 'all'], check=True, capture_output=True,
+                             text=True).stdout
+    extensions = [f'python/mtaio/{name}{suffix}' for name in ('_core', '_nats') if f'/{name}{suffix}: ' in targets]
+    subprocess.run([tool('ninja'), '-C', directory, *extensions], check=True)
+    for extension in extensions:
+        subprocess.run(['strip', '--strip-unneeded', Path(directory, extension)], check=False)
     files = {f'mtaio/{path.name}': path.read_bytes() for path in (ROOT / 'python/mtaio').iterdir()
              if path.suffix in ('.py', '.pyi', '.typed')}
-    return {**files, extension.removeprefix('python/'): Path(directory, extension).read_bytes()}
+    return {**files, **{extension.removeprefix('python/'): Path(directory, extension).read_bytes()
+                        for extension in extensions}}
 
 
 def record(files, name):

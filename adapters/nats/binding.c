@@ -16,11 +16,11 @@ static void free_patterns(char **patterns) {
 void mtaio__binding_drop(mtaio_nats_binding *b) {
     if (atomic_fetch_sub(&b->holds, 1) != 1) return;
     mtaio__presence_free(b);
-    natsSubscription_Destroy(b->incoming);
+    mtaio__nats_retire(b->nats, b->incoming);
     mtaio_subscriber_unref(b->outgoing);
     mtaio_channel_unref(b->channel);
+    mtaio__stream_free(b->nats, b->stream);
     mtaio__nats_drop(b->nats);
-    mtaio__stream_free(b->stream);
     mtaio__codec_destroy(&b->codec);
     free_patterns(b->take);
     mtaio__incoming_free(b);

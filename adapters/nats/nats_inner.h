@@ -49,6 +49,7 @@ struct mtaio_nats {
     int64_t resume_at;    /* when publishing goes on; the lock */
     bool is_awaiting;     /* takers that were there before: then earlier; the lock */
     mtaio_nats_binding *bindings;
+    struct retired *retired; /* subscriptions that have ended, the last first */
     struct asking *asking;
 
     /* Fixed, once it is open. */
@@ -59,6 +60,10 @@ struct mtaio_nats {
 
 void mtaio__nats_hold(mtaio_nats *nats);
 void mtaio__nats_drop(mtaio_nats *nats);
+
+/* Destroys a subscription that has ended (NULL: none), a while later: the client library's reading thread may
+ * be about to lock it, for a message that has just come, and does not hold it. */
+void mtaio__nats_retire(mtaio_nats *nats, natsSubscription *sub);
 
 /* Emits a state event. */
 void mtaio__nats_tell(mtaio_nats *nats, const char *name, const mtaio_nats_state *state);
@@ -272,7 +277,7 @@ void mtaio__asking_close(struct asking *a);            /* no more, and those end
 int mtaio__stream_begin(mtaio_nats_binding *b, const mtaio_nats_binding_options *options);
 int mtaio__stream_in_end(mtaio_nats_binding *b, int64_t deadline_ns); /* ETIMEDOUT: emissions are under way */
 void mtaio__stream_out_end(mtaio_nats_binding *b);                    /* its sender has ended */
-void mtaio__stream_free(struct stream *stream);
+void mtaio__stream_free(mtaio_nats *nats, struct stream *stream);
 int mtaio__stream_flush(mtaio_nats_binding *b, uint64_t wanted, int64_t deadline_ns);
 void mtaio__stream_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
 

@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
     for (int i = 1; i <= count; i++) {
         char text[32];
         int length = snprintf(text, sizeof text, "%d", i);
-        mtaio_publish(ch, i % 3 == 0 ? "order.sent" : "order.paid", text, (size_t)length + 1);
+        mtaio_publish(ch, i % 3 == 0 ? "order.sent" : "order.paid", text, (size_t)length);
         printf("published %d\n", i);
         nanosleep(&(struct timespec){.tv_sec = argc <= 2, .tv_nsec = 1000000}, NULL);
     }

@@ -141,6 +141,6 @@ void mtaio__presence_end(mtaio_nats_binding *b) {
 }
 
 void mtaio__presence_free(mtaio_nats_binding *b) {
-    natsSubscription_Destroy(b->presence);
+    mtaio__nats_retire(b->nats, b->presence);
     free(b->takers);
 }

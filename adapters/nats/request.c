@@ -116,7 +116,7 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *messa
 static void service_free(struct service *service) {
     mtaio_nats_binding *b = service->b;
     if (service->how.destroy) service->how.destroy(service->how.ctx);
-    natsSubscription_Destroy(service->sub);
+    mtaio__nats_retire(b->nats, service->sub);
     free(service->patterns[0]);
     free(service);
     mtaio__binding_drop(b);

@@ -299,7 +299,7 @@ static void *run(void *arg) {
     natsSubscription *sub = in->sub;
     in->sub = NULL;
     pthread_mutex_unlock(&in->lock);
-    natsSubscription_Destroy(sub);
+    mtaio__nats_retire(nats, sub);
     mtaio__binding_drop(b);
     mtaio__nats_run_end(nats);
     return NULL;
@@ -307,9 +307,9 @@ static void *run(void *arg) {
 
 /* --- Life -------------------------------------------------------------------------------------- */
 
-void mtaio__stream_in_free(struct inbox *in) {
+void mtaio__stream_in_free(mtaio_nats *nats, struct inbox *in) {
     if (!in) return;
-    natsSubscription_Destroy(in->sub);
+    mtaio__nats_retire(nats, in->sub);
     natsStatistics_Destroy(in->statistics);
     pthread_cond_destroy(&in->changed);
     pthread_mutex_destroy(&in->lock);

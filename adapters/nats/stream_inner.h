@@ -60,7 +60,7 @@ int mtaio__status_read(natsMsg *message, int64_t *ret_left);
 
 /* --- stream_out.c */
 void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
-void mtaio__stream_out_free(struct outbox *out);
+void mtaio__stream_out_free(mtaio_nats *nats, struct outbox *out);
 
 /* --- Taking. stream_in.c: from the server to the queue, and what has to be said meanwhile; stream_hand.c:
  * from the queue to the channel or the emitter; stream_open.c: what is open, until it is done with. */
@@ -120,7 +120,7 @@ struct inbox {
 
 void mtaio__stream_in_stop(mtaio_nats_binding *b, const char *text); /* for ever; told once */
 void mtaio__stream_in_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
-void mtaio__stream_in_free(struct inbox *in);
+void mtaio__stream_in_free(mtaio_nats *nats, struct inbox *in);
 void mtaio__inbox_ask(mtaio_nats_binding *b); /* for more, where there is room */
 
 /* --- stream_open.c */

@@ -391,9 +391,9 @@ void mtaio__stream_out_end(mtaio_nats_binding *b) {
     if (out && out->acks) natsSubscription_Unsubscribe(out->acks);
 }
 
-void mtaio__stream_out_free(struct outbox *out) {
+void mtaio__stream_out_free(mtaio_nats *nats, struct outbox *out) {
     if (!out) return;
-    natsSubscription_Destroy(out->acks);
+    mtaio__nats_retire(nats, out->acks);
     natsStatistics_Destroy(out->statistics);
     pthread_cond_destroy(&out->changed);
     pthread_mutex_destroy(&out->lock);

@@ -5,7 +5,8 @@ import sys
 from typing import Any, Callable, Iterable, List, Tuple
 
 __all__ = ['MTAIOError', 'EventError', 'EventEmitError', 'EventHandlerError', 'EventTimeoutError', 'ChannelError',
-           'ChannelClosedError', 'ChannelFullError', 'ChannelEmptyError', 'ChannelTimeoutError']
+           'ChannelClosedError', 'ChannelFullError', 'ChannelEmptyError', 'ChannelTimeoutError', 'NatsError',
+           'NatsClosedError', 'NatsNoRespondersError', 'NatsTimeoutError']
 
 
 class MTAIOError(Exception):
@@ -106,3 +107,19 @@ class ChannelEmptyError(ChannelError):
 
 class ChannelTimeoutError(ChannelError, asyncio.TimeoutError):
     """A time limit passed: nothing was received, or published."""
+
+
+class NatsError(ChannelError):
+    """Something about a connection to NATS servers, or a channel that is bound to it."""
+
+
+class NatsClosedError(NatsError, ChannelClosedError):
+    """The connection, or the binding, is closed."""
+
+
+class NatsNoRespondersError(NatsError):
+    """Nobody answers requests of this topic."""
+
+
+class NatsTimeoutError(NatsError, asyncio.TimeoutError):
+    """A time limit passed: of connecting, of an answer; or of closing, and not everything was sent."""

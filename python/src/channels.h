@@ -87,6 +87,10 @@ int core_load_launch(PyObject *load, PyObject *in_flight, mtaio_publication *ret
 /* Takes it back, where the core did not want it. */
 void core_load_recall(PyObject *load);
 
+/* What a message carries: borrowed. topic may be None, metadata NULL. */
+void core_load_read(const mtaio_message *received, PyObject **ret_data, PyObject **ret_topic,
+                    PyObject **ret_metadata);
+
 /* The message that was received, a new reference; clears it. NULL: no memory, and nothing was done. */
 PyObject *core_load_land(mtaio_message *received);
 

@@ -39,6 +39,7 @@ int core_add_batches(PyObject *module);
 int core_add_methods(PyObject *module);
 int core_add_waits(PyObject *module);
 int core_add_channels(PyObject *module);
+int core_add_capi(PyObject *module);
 
 /* A function as the tables of modules and of methods want it: ISO C has no direct way. */
 #define CORE_SLOT(function) ((void *)(uintptr_t)(function))

@@ -227,6 +227,15 @@ void core_load_recall(PyObject *load) {
         Py_DECREF(load);
 }
 
+void core_load_read(const mtaio_message *received, PyObject **ret_data, PyObject **ret_topic,
+                    PyObject **ret_metadata) {
+    PyObject *load = (PyObject *)mtaio_message_data(received);
+    core_message *m = is_message(load) ? (core_message *)load : NULL;
+    *ret_data = m ? m->data : load;
+    *ret_topic = m ? m->topic : Py_None;
+    *ret_metadata = m ? m->metadata : NULL;
+}
+
 PyObject *core_load_land(mtaio_message *received) {
     PyObject *load = (PyObject *)mtaio_message_data(received), *landed;
     core_message *m = (core_message *)load;

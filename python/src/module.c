@@ -49,9 +49,10 @@ static int check_interpreter(void) {
 static int module_exec(PyObject *module) {
     if (check_interpreter() < 0 || find_exceptions() < 0 || find_asyncio() < 0) return -1;
     if (PyModule_AddStringConstant(module, "version", mtaio_version()) < 0) return -1;
-    int (*const parts[])(PyObject *) = {
-        core_add_events,    core_add_listeners, core_add_emitters, core_add_derived, core_add_hooks,
-        core_add_emissions, core_add_batches,   core_add_methods,  core_add_waits,   core_add_channels};
+    int (*const parts[])(PyObject *) = {core_add_events,   core_add_listeners, core_add_emitters,
+                                        core_add_derived,  core_add_hooks,     core_add_emissions,
+                                        core_add_batches,  core_add_methods,   core_add_waits,
+                                        core_add_channels, core_add_capi};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i](module) < 0) return -1;
     return 0;
