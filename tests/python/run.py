@@ -21,6 +21,7 @@ def main():
     if arguments[:1] == ['--preload']:
         env['LD_PRELOAD'] = arguments[1]
         env['LSAN_OPTIONS'] = f'suppressions={HERE}/lsan.supp:print_suppressions=0'
+        env['ASAN_OPTIONS'] = env.get('ASAN_OPTIONS', '') + ':malloc_context_size=2'   # for the suppressions
         env['PYTHONMALLOC'] = 'malloc'   # the interpreter's own allocator would hide errors
         arguments = arguments[2:]
     files = [str(HERE / a) if a.endswith('.py') else a for a in arguments]
