@@ -96,7 +96,7 @@ class Page:
         for name, package in adapters(source).items():
             flags.append(f'-I{root}/adapters/{name}')
             libraries.append(build / 'adapters' / name / f'libmtaio-{name}.a')
-            foreign += run(['pkg-config', '--cflags', '--libs', package])[0]
+            foreign += run(['pkg-config', '--cflags', *([] if mode else ['--libs']), package])[0]
         output, problems = run([*compiler.split(), *FLAGS, *flags, f'-I{root}/include', file, *mode,
                                 *([] if mode else [*libraries, library, '-pthread']), *foreign.split(), '-o', program])
         return program, problems
