@@ -10,6 +10,18 @@
 
 #define MS INT64_C(1000000)
 
+/* Under a sanitizer, where there are fewer rounds. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLOW 1
+#endif
+#endif
+#ifndef SLOW
+#define SLOW 0
+#endif
+
 /* On a free port of the loopback, with a directory of its own. */
 struct server {
     int port;
