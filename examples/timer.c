@@ -54,8 +54,9 @@ int main(void) {
     mtaio_event_unref(event);
     wait_for(&reminders, 1);
 
-    mtaio_emitter_unref(emitter); /* ends what it was still to emit */
+    check(mtaio_emitter_close(emitter)); /* ends what it was still to emit */
     printf("an hour later: cancelled already, %d\n", check(mtaio_timer_cancel(timer)));
     mtaio_timer_unref(timer);
+    mtaio_emitter_unref(emitter);
     return 0;
 }
