@@ -138,7 +138,7 @@ static void durable_consumer(void **state) {
     store("goes", LIST("4", "5"));
     replays("goes", MTAIO_NATS_STREAM(.consumer = "c", .max_open = 1, .ack_wait_ns = INT64_C(60000000000)),
             EVERYTHING, LIST("4", "5"));
-    CHECK(consumer_open(server.url, "goes", "c") == 0 && consumer_waiting(server.url, "goes", "c") == 0);
+    EVENTUALLY(consumer_open(server.url, "goes", "c") == 0 && consumer_waiting(server.url, "goes", "c") == 0);
 }
 
 /* "to another process of the same consumer": each message goes to one of them. */
@@ -237,7 +237,7 @@ static void held_for_long(void **state) {
     mtaio_message_clear(&m);
     side_expects_nothing(&b);
     CHECK(side_stats(&b).taken == 1 && side_stats(&b).redelivered == 0);
-    CHECK(consumer_open(server.url, "held", "c") == 0);
+    EVENTUALLY(consumer_open(server.url, "held", "c") == 0);
     side_end(&b);
 }
 

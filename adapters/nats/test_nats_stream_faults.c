@@ -178,8 +178,8 @@ static void hostile_messages(void **state) {
     EVENTUALLY(s.refused == 3);
     support_sleep_ms(500);
     CHECK(side_stats(&s).refused == 3 && side_stats(&s).open == 0 && side_stats(&s).taken == 2);
-    CHECK(consumer_open(server.url, "hostile", "c") == 0 &&
-          consumer_waiting(server.url, "hostile", "c") == 0);
+    EVENTUALLY(consumer_open(server.url, "hostile", "c") == 0 &&
+               consumer_waiting(server.url, "hostile", "c") == 0);
     side_end(&s);
     close(raw);
 }
