@@ -291,7 +291,7 @@ static void forget(struct memo *m, struct reclaimer *r, size_t place) {
 /* Forgets those that seem to match. */
 static void forget_in_row(struct memo *m, struct reclaimer *r, size_t row, uint64_t mark, uint64_t mask) {
     for (size_t i = row * ROW; i < (row + 1) * ROW; i++)
-        if (m->shapes[i] && ((m->shapes[i] ^ mark) & mask) == 0) forget(m, r, i);
+        if (((m->shapes[i] ^ mark) & mask) == 0 && m->shapes[i]) forget(m, r, i);
 }
 
 static void forget_matching(struct memo *m, struct reclaimer *r, uint64_t mark) {
