@@ -13,9 +13,10 @@ static struct {
     mtaio_channel *channel;
     mtaio_subscriber *subscribers[SUBSCRIBERS];
     char (*patterns)[NAME];
-    char (*uniform)[NAME], (*hot)[NAME]; /* each NAMES long */
+    char (*uniform)[NAME], (*hot)[NAME], (*once)[NAME]; /* each NAMES long */
     uint64_t random;
     size_t added;
+    double bytes_before;
 } all = {.random = 88172645463325252u};
 
 static uint32_t draw(uint32_t below) { /* xorshift64 */
@@ -60,17 +61,25 @@ static void draw_names(void) {
     all.patterns = bench_alloc((size_t)SUBSCRIPTIONS * NAME);
     all.uniform = bench_alloc((size_t)NAMES * NAME);
     all.hot = bench_alloc((size_t)NAMES * NAME);
+    all.once = bench_alloc((size_t)NAMES * NAME);
     for (size_t i = 0; i < SUBSCRIPTIONS; i++) draw_name(all.patterns[i], is_wild(i));
     for (size_t i = 0; i < NAMES; i++) { /* of those that somebody has subscribed to */
         size_t k = draw(SUBSCRIPTIONS);
         memcpy(all.uniform[i], all.patterns[is_wild(k) ? k - 1 : k], NAME);
+        k = draw(SUBSCRIPTIONS);
+        memcpy(all.once[i], all.patterns[is_wild(k) ? k - 1 : k], NAME);
         memcpy(all.hot[i], i < HOT ? all.uniform[i] : all.hot[draw(HOT)], NAME);
     }
 }
 
+static void tell_bytes(const char *variant) {
+    double bytes = bytes_used() - all.bytes_before;
+    bench_value("match bytes", "mtaio", variant, bytes / (double)all.added, "bytes per subscription");
+}
+
 static void subscribe_all(void) {
     bench_ok(mtaio_channel_new(NULL, &all.channel));
-    double before = bytes_used();
+    all.bytes_before = bytes_used();
     for (size_t i = 0; i < SUBSCRIBERS; i++) {
         bench_ok(mtaio_subscribe(all.channel, "none", &all.subscribers[i]));
         bench_ok(mtaio_subscriber_drop(all.subscribers[i], "none"));
@@ -80,7 +89,7 @@ static void subscribe_all(void) {
         all.added += (size_t)bench_ok(mtaio_subscriber_add(subscriber_of(i), all.patterns[i]));
     double took = bench_now_ns() - start;
     bench_value("match insert", "mtaio", "", took / (double)all.added, "ns per subscription");
-    bench_value("match bytes", "mtaio", "", (bytes_used() - before) / (double)all.added, "bytes per subscription");
+    tell_bytes("");
 }
 
 /* --- Matching ---------------------------------------------------------------------------------------------- */
@@ -138,10 +147,12 @@ void cases_of_matching(void) {
     draw_names();
     subscribe_all();
     bench_side uniform = side("mtaio", "", match_names, all.uniform), hot = side("mtaio", "", match_names, all.hot),
-               change = side("mtaio", "", remove_insert, NULL);
-    match_names(all.uniform, NAMES); /* each once before: nothing is measured of a name never heard of */
+               once = side("mtaio", "", match_names, all.once), change = side("mtaio", "", remove_insert, NULL);
+    bench_case("match once", &once, 1); /* never before: nothing is known of them */
+    match_names(all.uniform, 4 * NAMES); /* often enough to be remembered */
     bench_case("match uniform", &uniform, 1);
-    match_names(all.hot, NAMES); /* often enough to be remembered */
+    tell_bytes("remembering");
+    match_names(all.hot, NAMES);
     bench_case("match hot", &hot, 1);
     bench_case("match remove+insert", &change, 1);
     if (bench_two_processors()) {

@@ -190,6 +190,7 @@ def channel_rows(results):
                     combine(lambda a, b: (a - naps) / (b - naps), trip, reference), "<=", 1, "x",
                     trip and trip["median"] - naps, reference and reference["median"] - naps))
     rate("1,000,000 subscriptions, names matched, uniform", 2.5, "match uniform", "-")
+    rate("  names never asked for before", None, "match once", "-")
     rate("  1,000 hot names", 25, "match hot", "-")
     rows.append(Row("  hot names from two threads, of what bare scales to",
                     relative_scaling(results, "match threads", "mtaio"), ">=", 0.95, "x",
@@ -201,6 +202,8 @@ def channel_rows(results):
     rows.append(absolute(results, "  remove + insert alone", None, "ns", "match remove+insert", "mtaio"))
     rows.append(absolute(results, "  insert", 1000, "ns", "match insert", "mtaio"))
     rows.append(absolute(results, "  memory per subscription", 200, "B", "match bytes", "mtaio"))
+    rows.append(absolute(results, "    with what is remembered of the uniform names", 200, "B", "match bytes", "mtaio",
+                         "remembering"))
     rows.append(absolute(results, "channel: memory of an idle subscriber", 512, "B", "channel memory", "mtaio",
                          "idle subscriber"))
     for record in results.records:

@@ -19,7 +19,6 @@
 #include "core/memo.h"
 
 enum { WAITING_LEAST = 64, CROWD_LEAST = 4, MEMBERSHIPS_LEAST = 4 };
-enum { LEAVE_MANY = 64 }; /* patterns: to forget everything is cheaper then */
 enum {
     TICK_AFTER = 8
 }; /* retired: a reader holds a few more than it could see, but its cache keeps the clock */
@@ -219,6 +218,14 @@ void mtaio__audiences_fini(struct audiences *a) {
     r->blocks = NULL;
 }
 
+/* What the memo has to forget, which is on its way from memory meanwhile. */
+static uint64_t mark_of(const struct audiences *a, const char *pattern) {
+    const struct memo *memo = load_relaxed(&a->memo);
+    uint64_t mark = mtaio__memo_mark(pattern);
+    if (memo) mtaio__memo_prefetch(memo, mark);
+    return mark;
+}
+
 static void forget(struct audiences *a, uint64_t mark) {
     struct memo *memo = load_relaxed(&a->memo);
     if (memo) mtaio__memo_forget(memo, a->patterns.reclaimer, mark);
@@ -241,6 +248,7 @@ static int64_t audience_join(struct audiences *a, ATOMIC(void *) *slot, struct m
 }
 
 int mtaio__audiences_add(struct audiences *a, struct member *m, const char *pattern) {
+    uint64_t mark = mark_of(a, pattern);
     ATOMIC(void *) *slot = mtaio__topics_add(&a->patterns, pattern);
     if (!slot) return MTAIO_ENOMEM;
     if (membership_of(m, slot)) return 0;
@@ -250,7 +258,6 @@ int mtaio__audiences_add(struct audiences *a, struct member *m, const char *patt
         settle(a);
         return MTAIO_ENOMEM;
     }
-    uint64_t mark = mtaio__memo_mark(pattern);
     *place_of(m, slot) = (struct membership){slot, mark, (uint32_t)index};
     m->count++;
     a->count++;
@@ -280,10 +287,11 @@ static void audience_leave(struct audiences *a, const struct membership *from) {
 }
 
 int mtaio__audiences_drop(struct audiences *a, struct member *m, const char *pattern) {
+    uint64_t mark = mark_of(a, pattern);
     ATOMIC(void *) *slot = mtaio__topics_find(&a->patterns, pattern);
     struct membership *found = slot ? membership_of(m, slot) : NULL;
     if (!found) return 0;
-    forget(a, found->mark);
+    forget(a, mark);
     audience_leave(a, found);
     membership_erase(m, found);
     settle(a);
@@ -291,7 +299,8 @@ int mtaio__audiences_drop(struct audiences *a, struct member *m, const char *pat
 }
 
 void mtaio__audiences_leave(struct audiences *a, struct member *m) {
-    if (m->count > LEAVE_MANY) memo_drop(a);
+    const struct memo *memo = load_relaxed(&a->memo);
+    if (memo && mtaio__memo_overtaxed(memo, m->count)) memo_drop(a);
     for (size_t i = 0; i < m->capacity; i++) {
         if (!m->memberships[i].slot) continue;
         forget(a, m->memberships[i].mark);
@@ -439,7 +448,7 @@ static int reach_under_pin(struct audiences *a, const char *name) {
 static int reach_pinned(struct audiences *a, const char *name) {
     struct thread *t = thread_here();
     struct pin *pin;
-    if (t && mtaio__pin_push(t, a->patterns.reclaimer, &pin) == 0) {
+    if (t && pin_push(t, a->patterns.reclaimer, &pin) == 0) {
         int r = reach_under_pin(a, name);
         pin_pop(t, pin);
         return r;

@@ -10,13 +10,16 @@ enum {
     PLACES = 4,
     LINE = 64,
     BUCKETS_LEAST = 16,
-    BUCKETS_MOST = 2048,
+    BUCKETS_MOST = 65536,
+    CHANGES_LEAST = 64, /* so many cost less than a new memo, however small */
     MEMBERS_MOST = 64, /* to remember more is no great gain */
     NAME_MOST = 255,
     MISSES = 16,    /* so many are counted: where a bucket is full, the last of them makes room */
     PART_BITS = 16, /* of a shape */
     PARTS = 4,
-    ROW = 16 /* places that are looked through together */
+    ROW = 16, /* places that are looked through together */
+    WORD = 64, /* bits */
+    COLUMNS_MOST = 512
 };
 
 struct bucket {                      /* one cache line */
@@ -31,9 +34,13 @@ struct memo {
     struct bucket *buckets;
     unsigned turn; /* guard */
 
-    /* Guard. The shape of the entry in each place, and for each row a set of what there is of each part. */
+    /* Guard. The shape of the entry in each place; 0: none. And a table of bits: which rows have a name whose
+     * part hashes to which column. It is stored by columns, so that those of a pattern's parts are put
+     * together word by word. */
     uint64_t *shapes;
-    uint64_t (*outlines)[PARTS];
+    uint64_t *bits;
+    size_t rows, words; /* words: of a column */
+    size_t columns;     /* of each part */
 };
 
 static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
@@ -51,16 +58,20 @@ struct memo *mtaio__memo_new(const struct reclaimer *r, size_t patterns) {
     struct memo *m;
     size_t buckets = BUCKETS_LEAST;
     while (buckets < BUCKETS_MOST && buckets * PLACES < patterns) buckets *= 2;
-    size_t rows = buckets * PLACES / ROW;
-    size_t bytes =
-        buckets * (sizeof(struct bucket) + PLACES * sizeof m->shapes[0]) + rows * sizeof m->outlines[0];
+    size_t rows = buckets * PLACES / ROW, words = (rows + WORD - 1) / WORD;
+    size_t columns = rows < COLUMNS_MOST ? rows : COLUMNS_MOST;
+    size_t bytes = buckets * (sizeof(struct bucket) + PLACES * sizeof m->shapes[0]) +
+                   PARTS * columns * words * sizeof m->bits[0];
     m = mtaio__block_alloc(r, sizeof *m + LINE + bytes);
     if (!m) return NULL;
     m->mask = buckets - 1;
     m->turn = 0;
     m->buckets = (struct bucket *)(((uintptr_t)(m + 1) + LINE - 1) & ~(uintptr_t)(LINE - 1));
     m->shapes = (uint64_t *)(m->buckets + buckets);
-    m->outlines = (uint64_t(*)[PARTS])(m->shapes + buckets * PLACES);
+    m->bits = m->shapes + buckets * PLACES;
+    m->rows = rows;
+    m->words = words;
+    m->columns = columns;
     memset(m->buckets, 0, bytes);
     return m;
 }
@@ -68,6 +79,10 @@ struct memo *mtaio__memo_new(const struct reclaimer *r, size_t patterns) {
 bool mtaio__memo_misfits(const struct memo *m, size_t patterns) {
     return patterns == 0 || (patterns > 2 * places(m) && m->mask + 1 < BUCKETS_MOST) ||
            (patterns < places(m) / 8 && m->mask + 1 > BUCKETS_LEAST);
+}
+
+bool mtaio__memo_overtaxed(const struct memo *m, size_t patterns) {
+    return patterns > CHANGES_LEAST + places(m) / 256;
 }
 
 void mtaio__memo_retire(struct memo *m, struct reclaimer *r) {
@@ -91,6 +106,20 @@ void mtaio__memo_free(struct memo *m) {
 
 static char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->members + e->count); }
 
+/* A word at a time, which for names is quicker than memcmp. */
+static bool is_same(const char *a, const char *b, size_t length) {
+    uint64_t x, y;
+    if (length < sizeof x) return memcmp(a, b, length) == 0;
+    for (size_t i = 0; i + sizeof x < length; i += sizeof x) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        if (x != y) return false;
+    }
+    memcpy(&x, a + length - sizeof x, sizeof x);
+    memcpy(&y, b + length - sizeof y, sizeof y);
+    return x == y;
+}
+
 const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t) {
     const struct bucket *b = &m->buckets[bucket_at(m, t->hash)];
     unsigned equal = 0; /* a bit for each place: which it is cannot be predicted, so no branch asks */
@@ -98,7 +127,7 @@ const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t
     for (int i = 0; i < PLACES; i++) equal |= (unsigned)(load_relaxed(&b->tag[i]) == tag_of(t->hash)) << i;
     for (; equal; equal &= equal - 1) {
         const struct entry *e = load_acquire(&b->entry[__builtin_ctz(equal)]); /* pairs with memo_put */
-        if (e && e->length == t->length && memcmp(entry_name(e), t->name, t->length) == 0) return e;
+        if (e && e->length == t->length && is_same(entry_name(e), t->name, t->length)) return e;
     }
     return NULL;
 }
@@ -124,7 +153,7 @@ static void set_missed(struct bucket *b, uint32_t tag, unsigned count) {
     store_relaxed(missed_at(b, tag), tag / MISSES * MISSES + count);
 }
 
-/* Another name comes: the others count a little less. */
+/* There are more names than words: they all count a little less. */
 static void age(struct bucket *b) {
     for (unsigned i = 0; i < PLACES; i++) {
         uint32_t word = load_relaxed(&b->missed[i]);
@@ -136,11 +165,11 @@ static void age(struct bucket *b) {
 bool mtaio__memo_missed(struct memo *m, const struct topic *t) {
     uint32_t tag = tag_of(t->hash);
     struct bucket *b = &m->buckets[bucket_at(m, t->hash)];
-    uint32_t word = load_relaxed(missed_at(b, tag)), misses = 0;
-    if (word / MISSES == tag / MISSES)
-        misses = word % MISSES;
-    else
+    uint32_t word = load_relaxed(missed_at(b, tag)), misses = word % MISSES;
+    if (word / MISSES != tag / MISSES && misses > 0) {
         age(b);
+        return false;
+    }
     if (misses == MISSES - 1 || (misses > 0 && !is_full(b))) return true;
     set_missed(b, tag, misses + 1);
     return false;
@@ -153,7 +182,7 @@ bool mtaio__memo_missed(struct memo *m, const struct topic *t) {
  * what it tells. The lowest bit is 0: NAME marks what is no shape, but a hash. */
 enum { NAME = 1, ABSENT = 1 };
 
-static uint64_t part_of(uint64_t shape, int i) { return shape >> (i * PART_BITS) & 0xffff; }
+static uint64_t part_of(uint64_t shape, unsigned i) { return shape >> (i * PART_BITS) & 0xffff; }
 static uint64_t part_at(uint64_t part, unsigned i) { return part << (i * PART_BITS); }
 
 static uint64_t segment_part(const char *begin, const char *end) {
@@ -182,33 +211,36 @@ uint64_t mtaio__memo_mark(const char *pattern) {
     return shape_of(pattern, true);
 }
 
-/* What of a shape a pattern tells; and which bit of the outline stands for each part, any if it tells none.
- */
-struct outline {
-    uint64_t mask;
-    uint64_t bits[PARTS];
-};
+/* --- Which rows have what ---------------------------------------------------------------------- */
 
-static uint64_t part_bit(uint64_t part) { return UINT64_C(1) << (part >> 1 & 63); }
+/* The column for part i of the shape. */
+static size_t column_of(const struct memo *m, uint64_t shape, unsigned i) {
+    return i * m->columns + (part_of(shape, i) >> 1 & (m->columns - 1));
+}
 
-static struct outline outline_of(uint64_t mark) {
-    struct outline o = {0};
-    for (int i = 0; i < PARTS; i++) {
-        uint64_t part = part_of(mark, i);
-        o.bits[i] = part ? part_bit(part) : ~UINT64_C(0);
-        if (part) o.mask |= part_at(0xffff, (unsigned)i);
+static uint64_t *bits_of(const struct memo *m, size_t column) { return m->bits + column * m->words; }
+
+static bool row_has(const struct memo *m, size_t row, unsigned i, size_t column) {
+    for (size_t at = row * ROW; at < (row + 1) * ROW; at++)
+        if (m->shapes[at] && column_of(m, m->shapes[at], i) == column) return true;
+    return false;
+}
+
+static void set_shape(struct memo *m, size_t place, uint64_t shape) {
+    size_t row = place / ROW;
+    m->shapes[place] = shape;
+    for (unsigned i = 0; i < PARTS; i++)
+        bits_of(m, column_of(m, shape, i))[row / WORD] |= UINT64_C(1) << row % WORD;
+}
+
+static void clear_shape(struct memo *m, size_t place) {
+    size_t row = place / ROW;
+    uint64_t shape = m->shapes[place];
+    m->shapes[place] = 0;
+    for (unsigned i = 0; i < PARTS; i++) {
+        size_t column = column_of(m, shape, i);
+        if (!row_has(m, row, i, column)) bits_of(m, column)[row / WORD] &= ~(UINT64_C(1) << row % WORD);
     }
-    return o;
-}
-
-static void add_to_outline(uint64_t outline[PARTS], uint64_t shape) {
-    for (int i = 0; i < PARTS; i++) outline[i] |= part_bit(part_of(shape, i));
-}
-
-static bool row_may_match(const uint64_t outline[PARTS], const struct outline *o) {
-    bool matches = true;
-    for (int i = 0; i < PARTS; i++) matches &= (outline[i] & o->bits[i]) != 0;
-    return matches;
 }
 
 /* --- Changing ---------------------------------------------------------------------------------- */
@@ -217,6 +249,7 @@ static void take_out(struct memo *m, struct reclaimer *r, size_t place) {
     struct entry *e = load_relaxed(place_entry(m, place));
     store_release(place_entry(m, place), NULL);
     mtaio__block_retire(r, &e->block);
+    clear_shape(m, place);
 }
 
 static size_t find_place(struct memo *m, struct reclaimer *r, uint64_t hash) {
@@ -241,8 +274,7 @@ void mtaio__memo_put(struct memo *m, struct reclaimer *r, const struct topic *t,
 
     size_t place = find_place(m, r, t->hash);
     struct bucket *b = &m->buckets[place / PLACES];
-    m->shapes[place] = shape_of(t->name, false);
-    add_to_outline(m->outlines[place / ROW], m->shapes[place]);
+    set_shape(m, place, shape_of(t->name, false));
     set_missed(b, tag_of(t->hash), 0);
     store_relaxed(&b->tag[place % PLACES], tag_of(t->hash));
     store_release(&b->entry[place % PLACES], e); /* pairs with memo_find */
@@ -256,16 +288,26 @@ static void forget(struct memo *m, struct reclaimer *r, size_t place) {
     take_out(m, r, place);
 }
 
-/* Forgets those that seem to match, and draws the outline anew. */
+/* Forgets those that seem to match. */
 static void forget_in_row(struct memo *m, struct reclaimer *r, size_t row, uint64_t mark, uint64_t mask) {
-    uint64_t *outline = m->outlines[row];
-    memset(outline, 0, sizeof m->outlines[row]);
-    for (size_t i = row * ROW; i < (row + 1) * ROW; i++) {
-        if (!load_relaxed(place_entry(m, i))) continue;
-        if (((m->shapes[i] ^ mark) & mask) == 0)
-            forget(m, r, i);
-        else
-            add_to_outline(outline, m->shapes[i]);
+    for (size_t i = row * ROW; i < (row + 1) * ROW; i++)
+        if (((m->shapes[i] ^ mark) & mask) == 0 && m->shapes[i]) forget(m, r, i);
+}
+
+static void forget_matching(struct memo *m, struct reclaimer *r, uint64_t mark) {
+    const uint64_t *bits[PARTS];
+    unsigned count = 0;
+    uint64_t mask = 0; /* of the parts that the pattern tells */
+    for (unsigned i = 0; i < PARTS; i++) {
+        if (part_of(mark, i) == 0) continue;
+        mask |= part_at(0xffff, i);
+        bits[count++] = bits_of(m, column_of(m, mark, i));
+    }
+    for (size_t word = 0; word < m->words; word++) {
+        uint64_t rows = m->rows < WORD ? (UINT64_C(1) << m->rows) - 1 : UINT64_MAX;
+        for (unsigned i = 0; i < count; i++) rows &= bits[i][word];
+        for (; rows; rows &= rows - 1)
+            forget_in_row(m, r, word * WORD + (size_t)__builtin_ctzll(rows), mark, mask);
     }
 }
 
@@ -276,12 +318,13 @@ static void forget_name(struct memo *m, struct reclaimer *r, uint64_t hash) {
         if (load_relaxed(&b->tag[i]) == tag_of(hash) && load_relaxed(&b->entry[i])) forget(m, r, first + i);
 }
 
+void mtaio__memo_prefetch(const struct memo *m, uint64_t mark) {
+    if (mark & NAME) __builtin_prefetch(&m->buckets[bucket_at(m, mark)]);
+}
+
 void mtaio__memo_forget(struct memo *m, struct reclaimer *r, uint64_t mark) {
-    if (mark & NAME) {
+    if (mark & NAME)
         forget_name(m, r, mark);
-        return;
-    }
-    const struct outline o = outline_of(mark);
-    for (size_t row = 0; row < places(m) / ROW; row++)
-        if (row_may_match(m->outlines[row], &o)) forget_in_row(m, r, row, mark, o.mask);
+    else
+        forget_matching(m, r, mark);
 }

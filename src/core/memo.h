@@ -27,6 +27,9 @@ struct memo *mtaio__memo_new(const struct reclaimer *r, size_t patterns);
 /* Is it far too small, or far too large, for so many? */
 bool mtaio__memo_misfits(const struct memo *memo, size_t patterns);
 
+/* Is it cheaper to drop it than to let it forget so many patterns? */
+bool mtaio__memo_overtaxed(const struct memo *memo, size_t patterns);
+
 /* Unlinked: it goes, with its entries, once nobody reads it. */
 void mtaio__memo_retire(struct memo *memo, struct reclaimer *r);
 void mtaio__memo_free(struct memo *memo); /* at once; may be NULL */
@@ -43,6 +46,7 @@ void mtaio__memo_put(struct memo *memo, struct reclaimer *r, const struct topic 
 
 /* What a change of the valid pattern may make wrong: of a name its hash, else how a name must look like. */
 uint64_t mtaio__memo_mark(const char *pattern);
+void mtaio__memo_prefetch(const struct memo *memo, uint64_t mark); /* it is about to be forgotten */
 void mtaio__memo_forget(struct memo *memo, struct reclaimer *r, uint64_t mark);
 
 #endif

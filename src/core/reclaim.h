@@ -184,6 +184,12 @@ static inline uint64_t pin_set_short(struct pin *p, struct mtaio_emitter *em, co
 
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
 int mtaio__pin_push(struct thread *t, const struct reclaimer *of, struct pin **ret);
+static inline int pin_push(struct thread *t, const struct reclaimer *of, struct pin **ret) {
+    if (unlikely(t->depth >= PINS_OWN)) return mtaio__pin_push(t, of, ret);
+    *ret = &t->pins[t->depth++];
+    pin_set(*ret, of);
+    return 0;
+}
 
 /* Before something more is looked up. */
 static inline void pin_widen(struct pin *p) {

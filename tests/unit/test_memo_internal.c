@@ -74,6 +74,69 @@ static void test_forgotten(void **state) {
     END(f);
 }
 
+/* So it is among many names, which are all remembered though they take turns in being asked for. */
+static void test_forgotten_among_many(void **state) {
+    enum { NAMES = 4000 };
+    static const char *const patterns[] = {"a3.*.c103", "a3.b3.**",  "*.b7.*", "**.c500",
+                                           "a5.**",     "a1.b1.c1", "a9.*.e", "*.*.c7"};
+    static char names[NAMES][32];
+    static bool before[NAMES];
+    struct member m[2] = {{0}};
+    char pattern[32];
+    FIXTURE(f);
+    (void)state;
+    for (unsigned i = 0; i < 5 * NAMES; i++) {
+        snprintf(pattern, sizeof pattern, "p.%u", i);
+        CHECK(add(&f, &m[0], pattern) == 1);
+    }
+    for (unsigned i = 0; i < NAMES; i++)
+        snprintf(names[i], sizeof names[i], "a%u.b%u.c%u", i % 20, i % 50, i);
+    for (size_t i = 0; i < 2 * COUNT(patterns); i++) {
+        const char *changed = patterns[i / 2];
+        size_t remembered = 0, wrong = 0;
+        for (unsigned n = 0; n < 4 * NAMES; n++)
+            ask(&f, names[n % NAMES]);
+        for (unsigned n = 0; n < NAMES; n++)
+            remembered += before[n] = is_remembered(&f, names[n]);
+        assert_true(remembered > NAMES - NAMES / 10);
+        CHECK((i % 2 == 0 ? add(&f, &m[1], changed) : drop(&f, &m[1], changed)) == 1);
+        for (unsigned n = 0; n < NAMES; n++) {
+            bool matches = oracle_matches(changed, names[n]), remains = is_remembered(&f, names[n]);
+            CHECK(!matches || !remains);
+            wrong += !matches && before[n] && !remains;
+        }
+        assert_true(wrong <= NAMES / 100); /* segments of the same hash */
+    }
+    leave(&f, &m[0]);
+    END(f);
+}
+
+/* Who leaves with a few patterns makes forgotten what they match; with very many, everything. */
+static void test_leaving(void **state) {
+    enum { PATTERNS = 2000 };
+    struct member m[2] = {{0}};
+    char name[32];
+    FIXTURE(f);
+    (void)state;
+    for (unsigned few = 0; few < 2; few++) {
+        add(&f, &m[0], "keep");
+        for (unsigned i = 0; i < PATTERNS; i++) {
+            snprintf(name, sizeof name, "p.%u", i);
+            CHECK(add(&f, &m[few == 1 && i >= 50 ? 0 : 1], name) == 1);
+        }
+        for (int n = 0; n < 3; n++) {
+            ask(&f, "keep");
+            ask(&f, "p.1");
+        }
+        assert_true(is_remembered(&f, "keep") && is_remembered(&f, "p.1"));
+        leave(&f, &m[1]);
+        assert_int_equal(is_remembered(&f, "keep"), few);
+        assert_false(is_remembered(&f, "p.1"));
+    }
+    leave(&f, &m[0]);
+    END(f);
+}
+
 /* "No stream of unseen names grows memory without bound": none of them leaves anything behind, and those that
  * are asked for again no more than a place for each pattern. */
 static void test_unseen_names(void **state) {
@@ -179,6 +242,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remembered),
         cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_forgotten_among_many),
+        cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_unseen_names),
         cmocka_unit_test(test_turns),
         cmocka_unit_test(test_memo_fits),
