@@ -43,9 +43,10 @@ int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, s
 /* --- Serving ----------------------------------------------------------------------------------- */
 
 struct service {
+    atomic_uint holds;    /* the subscription's, and the binding's until it ends */
     struct service *next; /* nats's lock */
     mtaio_nats_binding *b;
-    natsSubscription *sub;
+    struct subscription sub;
     mtaio_nats_server how;
     char *patterns[2]; /* the second is NULL */
     bool filters;
@@ -96,13 +97,11 @@ static mtaio_nats_request *request_new(struct service *service, natsMsg *message
     return request;
 }
 
-static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    struct service *service = closure;
+static void on_request(natsSubscription *sub, natsMsg *message, void *ctx) {
+    struct service *service = ctx;
     const char *reply = natsMsg_GetReply(message);
     const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), service->b->prefix_length);
-    (void)nc;
     (void)sub;
-    mtaio__nats_is_inside = true;
     bool wanted = !service->b->is_ending && topic && reply && !mtaio__is_reply_of_ours(reply) &&
                   mtaio__topic_is_of(topic, (const char *const *)service->patterns);
     mtaio_nats_request *request = wanted ? request_new(service, message, topic) : NULL;
@@ -110,27 +109,18 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *messa
         service->how.call(request, service->how.ctx);
     else
         natsMsg_Destroy(message);
-    mtaio__nats_is_inside = false;
 }
 
-static void service_free(struct service *service) {
-    mtaio_nats_binding *b = service->b;
+static void service_drop(void *ctx) {
+    struct service *service = ctx;
+    if (atomic_fetch_sub(&service->holds, 1) != 1) return;
     if (service->how.destroy) service->how.destroy(service->how.ctx);
-    mtaio__nats_retire(b->nats, service->sub);
+    mtaio__subscription_free(&service->sub);
     free(service->patterns[0]);
     free(service);
-    mtaio__binding_drop(b);
 }
 
-static void service_over(void *closure) {
-    struct service *service = closure;
-    mtaio_nats *nats = service->b->nats;
-    mtaio__nats_is_inside = true;
-    service_free(service);
-    mtaio__nats_run_end(nats);
-    mtaio__nats_is_inside = false;
-}
-
+/* The connection may be closed meanwhile, which ends their subscriptions. */
 void mtaio__services_end(mtaio_nats_binding *b) {
     pthread_mutex_lock(&b->nats->lock);
     struct service *service = b->services, *next;
@@ -138,15 +128,9 @@ void mtaio__services_end(mtaio_nats_binding *b) {
     pthread_mutex_unlock(&b->nats->lock);
     for (; service; service = next) {
         next = service->next;
-        natsSubscription_Unsubscribe(service->sub);
+        mtaio__unsubscribe(&service->sub);
+        service_drop(service);
     }
-}
-
-static natsStatus subscribe(struct service *service, const char *subject) {
-    natsConnection *nc = service->b->nats->in.nc;
-    const char *group = service->how.group;
-    return group ? natsConnection_QueueSubscribe(&service->sub, nc, subject, group, on_request, service)
-                 : natsConnection_Subscribe(&service->sub, nc, subject, on_request, service);
 }
 
 /* Listed only while the binding has not begun to end, which ends those that are. */
@@ -164,15 +148,17 @@ static bool service_list(struct service *service) {
 
 static int serve(mtaio_nats_binding *b, const char *pattern, struct service *service) {
     char subject[SUBJECT_MAX];
-    mtaio__binding_hold(b);
     service->b = b;
     service->patterns[0] = strdup(pattern);
     if (!service->patterns[0]) return MTAIO_ENOMEM;
     int r = mtaio__subject_of_patterns(b->prefix, (const char *const *)service->patterns, subject,
                                        &service->filters);
     if (r < 0) return r;
-    natsStatus s = subscribe(service, subject);
-    return s == NATS_OK ? 0 : mtaio__failed(s);
+    service->sub = (struct subscription){.b = b, .call = on_request, .end = service_drop, .ctx = service};
+    service->holds++;
+    r = mtaio__subscribe(&service->sub, &b->nats->in, subject, service->how.group);
+    if (r < 0) service->holds--;
+    return r;
 }
 
 int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nats_server *server) {
@@ -183,23 +169,15 @@ int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nat
         if (server->destroy) server->destroy(server->ctx);
         return r < 0 ? r : MTAIO_ENOMEM;
     }
+    service->holds = 1;
     service->how = *server;
     r = serve(b, pattern, service);
+    if (r == 0 && !service_list(service)) r = MTAIO_ECLOSED;
     if (r < 0) {
-        service_free(service);
+        mtaio__unsubscribe(&service->sub);
+        service_drop(service);
         return r;
     }
-    mtaio__nats_run_begin(b->nats);
-    natsStatus s = natsSubscription_SetOnCompleteCB(service->sub, service_over, service);
-    if (s != NATS_OK) { /* the connection was closed meanwhile: nothing is called any more */
-        service_free(service);
-        mtaio__nats_run_end(b->nats);
-        return mtaio__failed(s);
-    }
-    if (!service_list(service)) {
-        natsSubscription_Unsubscribe(service->sub); /* the last call is over then: service_over */
-        return MTAIO_ECLOSED;
-    }
-    s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
+    natsStatus s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
     return s == NATS_OK ? 0 : mtaio__failed(s);
 }

@@ -126,6 +126,36 @@ static void close_from_a_call(void **state) {
     side_end(&a);
 }
 
+struct race {
+    struct side side;
+    struct servant servant;
+    atomic_uint begun;
+};
+
+static void serve_or_end(unsigned index, void *ctx) {
+    struct race *race = ctx;
+    if (index == 0) CHECK(mtaio_nats_close(race->side.nats, 10000 * MS) == 0);
+    if (index == 1) CHECK(mtaio_nats_unbind(race->side.binding, 10000 * MS) == 0);
+    for (int r = index > 1 ? 0 : -1; r >= 0;) {
+        race->begun++;
+        r = mtaio_nats_serve(race->side.binding, "ask.*",
+                             MTAIO_NATS_SERVER(.call = serve, .ctx = &race->servant, .destroy = destroyed));
+    }
+}
+
+/* "Any thread, any time": what serves, and begins to serve, while another ends the binding, and a third
+ * closes the connection; destroy runs once for each. */
+static void ending_race(void **state) {
+    (void)state;
+    for (int round = 0; round < (SLOW ? 5 : 20); round++) {
+        struct race race = {0};
+        side_begin(&race.side, server.url, NULL);
+        support_threads(4, serve_or_end, &race);
+        side_end(&race.side);
+        EVENTUALLY(race.servant.destroyed == race.begun);
+    }
+}
+
 /* --- Logins ------------------------------------------------------------------------------------ */
 
 static int open_with(const mtaio_nats_options *options) {
@@ -245,9 +275,11 @@ static void wrong_arguments(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ask_and_serve),     cmocka_unit_test(no_answer),       cmocka_unit_test(groups),
-        cmocka_unit_test(close_from_a_call), cmocka_unit_test(logins),          cmocka_unit_test(files),
-        cmocka_unit_test(several_servers),   cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(ask_and_serve),   cmocka_unit_test(no_answer),
+        cmocka_unit_test(groups),          cmocka_unit_test(close_from_a_call),
+        cmocka_unit_test(logins),          cmocka_unit_test(files),
+        cmocka_unit_test(ending_race),     cmocka_unit_test(several_servers),
+        cmocka_unit_test(wrong_arguments),
     };
     server_start(&server, NULL);
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
