@@ -211,9 +211,10 @@ static void comes_again(void **state) {
     mtaio_message_clear(&m); /* too late */
     side_end(&b);
     begin(&b, "again", NULL, EVERYTHING, how);
-    for (const char *const *topic = LIST("2", "3"); *topic; topic++) {
+    for (int seen[4] = {0}, i = 0; i < 2; i++) { /* in whichever order */
         CHECK(mtaio_subscriber_receive(b.sub, 5000 * MS, &m) >= 0);
-        CHECK(strcmp(mtaio_message_topic(&m), *topic) == 0);
+        int number = atoi(mtaio_message_topic(&m));
+        CHECK((number == 2 || number == 3) && seen[number]++ == 0);
         const char *times = mtaio_metadata_get(mtaio_message_metadata(&m), "mtaio-delivery");
         CHECK(times && atoi(times) >= 2);
         mtaio_message_clear(&m);
