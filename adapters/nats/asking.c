@@ -141,11 +141,14 @@ static void on_reply(natsSubscription *sub, natsMsg *message, void *ctx) {
     mtaio_nats_answer how;
     uint64_t id;
     (void)sub;
-    bool is_of_one = mtaio__numbered_read(natsMsg_GetSubject(message), strlen(a->inbox), &id) &&
-                     question_take(a, id, &how);
-    bool nobody = is_of_one && natsMsg_IsNoResponders(message);
-    if (!is_of_one || nobody) natsMsg_Destroy(message);
-    if (is_of_one) question_end(&how, nobody ? MTAIO_EABANDONED : 0, nobody ? NULL : message);
+    if (!mtaio__numbered_read(natsMsg_GetSubject(message), strlen(a->inbox), &id) ||
+        !question_take(a, id, &how)) {
+        natsMsg_Destroy(message);
+        return;
+    }
+    int r = natsMsg_IsNoResponders(message) ? MTAIO_EABANDONED : mtaio__reply_check(message);
+    if (r < 0) natsMsg_Destroy(message);
+    question_end(&how, r, r < 0 ? NULL : message);
 }
 
 /* --- Life -------------------------------------------------------------------------------------- */

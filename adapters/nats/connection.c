@@ -45,7 +45,7 @@ static _Thread_local char words[256];
 
 const char *mtaio_nats_error(void) { return words; }
 
-void mtaio__set_words(const char *text) { snprintf(words, sizeof words, "%s", text); }
+void mtaio__set_words(const char *text) { mtaio__copy_line(words, sizeof words, text); }
 
 int mtaio__failed(natsStatus s) {
     natsStatus detailed = s;
@@ -73,7 +73,7 @@ int mtaio__failed(natsStatus s) {
 }
 
 int mtaio__failed_with(const char *text) {
-    snprintf(words, sizeof words, "%s", text);
+    mtaio__set_words(text);
     return MTAIO_ESYSTEM;
 }
 

@@ -86,6 +86,9 @@ int mtaio__failed(natsStatus s);
 int mtaio__failed_with(const char *text); /* ESYSTEM */
 
 void mtaio__set_words(const char *text);
+
+/* As much of the text as has room, no character of UTF-8 by half; what controls something becomes a blank. */
+void mtaio__copy_line(char *ret, size_t size, const char *text);
 bool mtaio__nats_is_leaving(mtaio_nats *nats);
 
 /* --- subscription.c */
@@ -315,6 +318,8 @@ int mtaio__stream_in_start(mtaio_nats_binding *b);
 /* What is asked, and its subject: EINVAL, ENAME, ECLOSED. */
 int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                      char *ret);
+/* 0; EHANDLER: it says that whoever serves has failed. ENOMEM, ESYSTEM: it cannot be read. */
+int mtaio__reply_check(natsMsg *reply);
 struct service;
 void mtaio__services_end(mtaio_nats_binding *b);
 

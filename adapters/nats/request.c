@@ -19,6 +19,22 @@ mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply) {
     return NULL;
 }
 
+/* A reply that tells of an error is said as micro-services of NATS say it. */
+#define ERROR_KEY "Nats-Service-Error"
+#define ERROR_CODE_KEY "Nats-Service-Error-Code"
+#define HANDLER_FAILED "500"
+enum { ERROR_BYTES = 256 };
+
+int mtaio__reply_check(natsMsg *reply) {
+    const char *text = NULL, *code = NULL;
+    natsStatus s = natsMsgHeader_Get(reply, ERROR_KEY, &text);
+    if (s == NATS_NOT_FOUND) s = natsMsgHeader_Get(reply, ERROR_CODE_KEY, &code);
+    if (s == NATS_NOT_FOUND) return 0;
+    if (s != NATS_OK) return mtaio__failed(s);
+    mtaio__set_words(text && *text ? text : mtaio_error_text(MTAIO_EHANDLER));
+    return MTAIO_EHANDLER;
+}
+
 int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                      char *ret) {
     if (!b || b->stream || !topic || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
@@ -36,8 +52,12 @@ int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, s
     int64_t ms = mtaio__to_ms(timeout_ns > 0 ? timeout_ns : b->nats->timeout_ns);
     natsStatus s = natsConnection_Request(&reply, b->nats->out.nc, subject, data, (int)bytes, ms);
     if (s != NATS_OK) return mtaio__failed(s);
-    *ret = (mtaio_nats_reply *)reply;
-    return 0;
+    r = mtaio__reply_check(reply);
+    if (r < 0)
+        natsMsg_Destroy(reply);
+    else
+        *ret = (mtaio_nats_reply *)reply;
+    return r;
 }
 
 /* --- Serving ----------------------------------------------------------------------------------- */
@@ -71,12 +91,38 @@ size_t mtaio_nats_request_bytes(const mtaio_nats_request *request) {
     return request ? (size_t)natsMsg_GetDataLength(request->message) : 0;
 }
 
+/* What was not sent may be answered again, above all by an error. */
+static int answered(mtaio_nats_request *request, natsStatus s) {
+    if (s == NATS_OK) return 0;
+    request->is_answered = false;
+    return mtaio__failed(s);
+}
+
 int mtaio_nats_respond(mtaio_nats_request *request, const void *data, size_t bytes) {
     if (!request || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
     if (atomic_exchange(&request->is_answered, true)) return MTAIO_EALREADY;
-    natsStatus s = natsConnection_Publish(request->b->nats->out.nc, natsMsg_GetReply(request->message), data,
-                                          (int)bytes);
-    return s == NATS_OK ? 0 : mtaio__failed(s);
+    return answered(request, natsConnection_Publish(request->b->nats->out.nc,
+                                                    natsMsg_GetReply(request->message), data, (int)bytes));
+}
+
+static natsStatus publish_error(mtaio_nats_request *request, const char *text) {
+    natsMsg *message = NULL;
+    natsStatus s = natsMsg_Create(&message, natsMsg_GetReply(request->message), NULL, NULL, 0);
+    if (s == NATS_OK) s = natsMsgHeader_Set(message, ERROR_KEY, text);
+    if (s == NATS_OK) s = natsMsgHeader_Set(message, ERROR_CODE_KEY, HANDLER_FAILED);
+    if (s == NATS_OK) s = natsConnection_PublishMsg(request->b->nats->out.nc, message);
+    natsMsg_Destroy(message);
+    return s;
+}
+
+int mtaio_nats_respond_error(mtaio_nats_request *request, const char *text) {
+    char line[ERROR_BYTES];
+    if (!request) return MTAIO_EINVAL;
+    if (atomic_exchange(&request->is_answered, true)) return MTAIO_EALREADY;
+    mtaio__copy_line(line, sizeof line, text ? text : "");
+    if (!line[strspn(line, " ")])
+        strcpy(line, mtaio_error_text(MTAIO_EHANDLER)); /* a header says something */
+    return answered(request, publish_error(request, line));
 }
 
 mtaio_nats_request *mtaio_nats_request_unref(mtaio_nats_request *request) {

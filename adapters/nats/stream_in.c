@@ -185,10 +185,7 @@ static void look_after_connection(mtaio_nats_binding *b, int64_t now) {
 
 static natsStatus set_header(natsMsg *message, const char *key, const char *value) {
     char text[512];
-    size_t length = 0;
-    for (; value[length] && length < sizeof text - 1; length++)
-        text[length] = (char)((unsigned char)value[length] < ' ' ? ' ' : value[length]);
-    text[length] = '\0';
+    mtaio__copy_line(text, sizeof text, value);
     return natsMsgHeader_Set(message, key, text);
 }
 

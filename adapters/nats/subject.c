@@ -79,6 +79,18 @@ bool mtaio__patterns_take_all(const char *const *patterns) {
     return false;
 }
 
+/* --- Lines ------------------------------------------------------------------------------------- */
+
+void mtaio__copy_line(char *ret, size_t size, const char *text) {
+    size_t length = strlen(text);
+    if (length >= size) {
+        length = size - 1;
+        for (int i = 0; i < 3 && length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80; i++) length--;
+    }
+    for (size_t i = 0; i < length; i++) ret[i] = (char)((unsigned char)text[i] < ' ' ? ' ' : text[i]);
+    ret[length] = '\0';
+}
+
 /* --- Replies ----------------------------------------------------------------------------------- */
 
 char *mtaio__hex_put(char *at, uint64_t n) {

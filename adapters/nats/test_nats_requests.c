@@ -268,6 +268,7 @@ static void wrong_arguments(void **state) {
     CHECK(servant.destroyed == 4);
     CHECK(mtaio_nats_serve(a.binding, "a", NULL) == MTAIO_EINVAL);
     CHECK(mtaio_nats_respond(NULL, NULL, 0) == MTAIO_EINVAL && !mtaio_nats_request_unref(NULL));
+    CHECK(mtaio_nats_respond_error(NULL, "x") == MTAIO_EINVAL);
     CHECK(!mtaio_nats_unref(NULL) && !mtaio_nats_binding_unref(NULL) && !mtaio_nats_reply_unref(NULL));
     CHECK(!mtaio_nats_reply_data(NULL) && !mtaio_nats_request_topic(NULL) && !mtaio_nats_request_data(NULL));
     side_end(&a);

@@ -244,6 +244,7 @@ class Binding:
             timeout: Seconds; None: those of the connection
 
         Raises:
+            NatsHandlerError: The handler has failed, and this is what it says
             NatsTimeoutError: There was no answer
             NatsNoRespondersError: Nobody serves the topic, or takes it
             NatsError: There is no connection at the moment, the answer cannot be decoded, ...
@@ -276,9 +277,9 @@ class Binding:
             async def price(request):
                 return prices[request.topic]
 
-        Requests are handled in tasks of their own, however many there are. A handler that raises does not answer, so
-        who asks finds the time over; the failure becomes an "error" event of the connection's emitter, or where nothing
-        handles that, goes to the loop's exception handler.
+        Requests are handled in tasks of their own, however many there are. Where a handler raises, who asks is told the
+        message of the exception, and nothing else of it; the failure becomes an "error" event of the connection's
+        emitter, or where nothing handles that, goes to the loop's exception handler.
 
         Args:
             pattern: Of topics

@@ -151,6 +151,34 @@ async def test_messages_are_acknowledged_when_their_handlers_have_finished(serve
         await connection.close()
 
 
+async def test_messages_can_be_worked_on_elsewhere(server, prefix):
+    """As docs/nats.md has it: a handler hands over, and waits until that is done."""
+    work = asyncio.Queue()
+
+    async def hand_over(event):
+        if event.name == 'x':
+            done = asyncio.get_running_loop().create_future()
+            await work.put((event.data, event.metadata.get('mtaio-delivery'), done))
+            await done
+
+    async with Sender(server, prefix) as s:
+        await s.send(1, 2, 3)
+        connection, binding, _ = await emitting(server, prefix, hand_over, max_open=2, again=0.02)
+        (a, _, first), (b, _, second) = await work.get(), await work.get()
+        await asyncio.sleep(0.05)
+        assert (a, b) == (1, 2) and work.empty() and binding.stats.open == 2
+        second.set_result(None)
+        c, again, third = await work.get()
+        assert (c, again) == (3, None)
+        first.set_exception(ValueError('not yet'))
+        a, again, first = await work.get()
+        assert (a, again) == (1, '2')
+        first.set_result(None)
+        third.set_result(None)
+        await until(lambda: binding.stats.open == 0)
+        await connection.close()
+
+
 async def test_what_fails_comes_again_and_says_so(server, prefix):
     deliveries, errors = [], []
 
