@@ -364,7 +364,7 @@ void case_timer_memory(void **state) {
     (void)state;
     clock_begin(&c, 1);
     for (int n = 1; n <= 2; n++) {
-        atomic_store(&fail_in, n);
+        memory_fails_in(n);
         assert_int_equal(stage_emit_after(c.stage, c.emitter, c.event, 0, &c.timer), MTAIO_ENOMEM);
         assert_null(c.timer);
     }
@@ -372,9 +372,9 @@ void case_timer_memory(void **state) {
         assert_int_equal(mtaio_event_new("tick", &c, NULL, &event), 0);
         assert_int_equal(stage_emit_after(c.stage, c.emitter, event, 0, NULL), 0);
         c.ticks = 0;
-        atomic_store(&fail_in, n);
+        memory_fails_in(n);
         stage_run(c.stage);
-        atomic_store(&fail_in, 0);
+        memory_fails_in(0);
         assert_int_equal(c.ticks, 1);
         mtaio_event_unref(event);
     }

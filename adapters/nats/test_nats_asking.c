@@ -211,8 +211,5 @@ int main(void) {
         cmocka_unit_test(many),   cmocka_unit_test(without_answer), cmocka_unit_test(broken),
         cmocka_unit_test(closed), cmocka_unit_test(wrong),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

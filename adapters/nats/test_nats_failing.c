@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "test_server.h"
@@ -137,23 +136,13 @@ static void *ask(void *arg) {
     return NULL;
 }
 
-/* The subject on which the next request is to be answered, of 128 bytes. */
-static void read_reply_subject(int raw, char *ret) {
-    char line[256] = "";
-    for (size_t n = 0; sscanf(line, "MSG shop.foreign 1 %127s 1\r\n", ret) != 1 || line[n - 1] != '\n';) {
-        if (n > 0 && line[n - 1] == '\n') n = 0; /* another line */
-        CHECK(n < sizeof line - 1 && recv(raw, line + n++, 1, 0) == 1);
-        line[n] = '\0';
-    }
-}
-
 /* Asks a peer that answers with these headers and data. */
 static struct asker answered_by(struct side *s, int raw, const char *headers, const char *data) {
     struct asker asker = {.side = s};
     char subject[128], line[8192];
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, ask, &asker) == 0);
-    read_reply_subject(raw, subject);
+    raw_read_word(raw, "_INBOX.", subject, sizeof subject);
     snprintf(line, sizeof line, "HPUB %s %zu %zu\r\n%s%s\r\n", subject, strlen(headers),
              strlen(headers) + strlen(data), headers, data);
     raw_send(raw, line);
@@ -208,8 +197,5 @@ int main(void) {
         cmocka_unit_test(what_is_sent),
         cmocka_unit_test(foreign_errors),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

@@ -207,14 +207,6 @@ static void several_servers(void **state) {
 
 /* --- Wrong arguments --------------------------------------------------------------------------- */
 
-static int bind_with(struct side *s, const mtaio_nats_binding_options *options) {
-    mtaio_nats_binding *b = NULL;
-    int r = mtaio_nats_bind(s->nats, s->channel, options, &b);
-    CHECK((r == 0) == (b != NULL));
-    mtaio_nats_binding_unref(b);
-    return r;
-}
-
 /* "NULL where nothing allows it is EINVAL", ENAME, EPATTERN. */
 static void wrong_arguments(void **state) {
     (void)state;
@@ -233,18 +225,18 @@ static void wrong_arguments(void **state) {
                           &b) == MTAIO_EINVAL);
     CHECK(mtaio_nats_bind(a.nats, NULL, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING), &b) ==
           MTAIO_EINVAL);
-    CHECK(bind_with(&a, NULL) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.take = EVERYTHING)) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p")) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = none)) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING, .overflow = 99)) ==
+    CHECK(side_bind(&a, NULL) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.take = EVERYTHING)) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p")) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = none)) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING, .overflow = 99)) ==
           MTAIO_EINVAL);
     for (const char *const *p = (const char *const[]){"", "a b", "a..b", "a.*", ">", "a.>", "\xff", NULL}; *p;
          p++)
-        CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = *p, .take = EVERYTHING)) == MTAIO_ENAME);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = bad)) == MTAIO_EPATTERN);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .send = bad)) == MTAIO_EPATTERN);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = blank)) == MTAIO_EPATTERN);
+        CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = *p, .take = EVERYTHING)) == MTAIO_ENAME);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = bad)) == MTAIO_EPATTERN);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .send = bad)) == MTAIO_EPATTERN);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = blank)) == MTAIO_EPATTERN);
     CHECK(mtaio_nats_unbind(NULL, 0) == MTAIO_EINVAL && mtaio_nats_flush(NULL, 0) == MTAIO_EINVAL);
     CHECK(mtaio_nats_stats_get(a.binding, &(mtaio_nats_stats){.size = 1}) == MTAIO_EINVAL);
     CHECK(mtaio_nats_ask(a.binding, "a.*", NULL, 0, 0, &reply) == MTAIO_ENAME);
@@ -282,8 +274,5 @@ int main(void) {
         cmocka_unit_test(ending_race),     cmocka_unit_test(several_servers),
         cmocka_unit_test(wrong_arguments),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

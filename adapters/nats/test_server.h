@@ -35,6 +35,11 @@ void server_restart(struct server *s, const char *const *options); /* on the sam
 void server_kill(struct server *s);                                /* -9 */
 void server_end(struct server *s);
 
+/* The tests, while the server runs: what main returns. */
+#define RUN_WITH_SERVER(tests, server, options)                                                              \
+    (server_start(server, options), server_end_after(server, cmocka_run_group_tests(tests, NULL, NULL)))
+int server_end_after(struct server *s, int failures);
+
 int free_port(void);
 int listen_on(int *ret_port);
 
@@ -43,6 +48,9 @@ int raw_connect(int port);               /* greets, and waits for the answer */
 void raw_send(int fd, const char *text); /* and waits until the server has read it */
 void raw_send_bytes(int fd, const void *bytes, size_t n);
 bool raw_reads(int fd, const char *text); /* within five seconds */
+
+/* The next word that begins so, in what the server sends. */
+void raw_read_word(int fd, const char *beginning, char *ret, size_t size);
 
 extern const char *const EVERYTHING[];
 
@@ -69,6 +77,9 @@ struct side_how {
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);
 mtaio_nats_stats side_stats(const struct side *s);
+void side_says(struct side *s, const char *topic, const char *text); /* publishes it */
+int side_bind(struct side *s,
+              const mtaio_nats_binding_options *options); /* and unbinds: what that returned */
 
 /* The next message has this topic (NULL: none) and these bytes, a string (NULL: whichever). */
 void side_expects(struct side *s, const char *topic, const char *text);
