@@ -177,6 +177,7 @@ void side_begin(struct side *s, const char *url, const struct side_how *how) {
     CHECK(mtaio_channel_new(NULL, &s->channel) == 0);
     CHECK(mtaio_subscribe(s->channel, NULL, &s->sub) == 0);
     CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = s->events, .retry_ns = 20 * MS,
+                                             .timeout_ns = how->timeout_ns,
                                              .resume_ns = how->resume_ns ? how->resume_ns : 2000 * MS),
                           &s->nats) == 0);
     CHECK(mtaio_nats_bind(s->nats, s->channel,

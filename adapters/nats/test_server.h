@@ -9,6 +9,7 @@
 #include "support.h"
 
 #define MS INT64_C(1000000)
+#define HOUR (3600000 * MS) /* for what is not to be waited for: the test would time out */
 
 /* Under a sanitizer, where there are fewer rounds. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -72,6 +73,7 @@ struct side_how {
     bool pack;
     const mtaio_nats_stream *durable;
     const char *prefix; /* NULL: "shop" */
+    int64_t timeout_ns; /* 0: the default */
     int64_t resume_ns;  /* 0: 2 s, so that no slow machine decides whether peers are back in time */
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
