@@ -19,11 +19,11 @@ import warnings
 import weakref
 
 from mtaio import _emitting
-from mtaio._binding import (OVERFLOW, Binding, Codec, Deadline, Reader, Request, State, Stats, _nats, codec_of,
-                            on_thread, path_of, patterns_of, settle, unwatch)
+from mtaio._binding import (OVERFLOW, Binding, Deadline, Reader, _nats, codec_of, on_thread, path_of, patterns_of, settle,
+                            unwatch)
 from mtaio._channels import TopicChannel
 from mtaio._handlers import in_loop
-from mtaio._streams import Stream, nanoseconds
+from mtaio._values import Codec, Request, State, Stats, Stream, nanoseconds
 from mtaio.events import EventEmitter
 from mtaio.exceptions import (EventEmitError, EventHandlerError, NatsClosedError, NatsError, NatsTimeoutError,
                               _described)

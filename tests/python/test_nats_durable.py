@@ -102,7 +102,7 @@ async def test_a_consumer_goes_on_where_it_was(server, prefix):
 async def test_a_server_that_is_killed_loses_nothing(prefix):
     with Server('-js') as server:
         async with Sender(server, prefix) as s:
-            connection, binding, subscriber = await taking(server, prefix, consumer='c', start='all')
+            connection, binding, subscriber = await taking(server, prefix, consumer='c', start='all', ack_wait=1)
             for i in range(50):
                 await s.channel.publish(i, topic='x')
             server.kill()
@@ -234,7 +234,8 @@ async def test_what_cannot_be_decoded_is_refused_once(server, prefix):
         await channel.publish(b'1', topic='x')
         await binding.flush(10)
         second, other, _ = await emitting(server, prefix, lambda event: seen.append((event.name, event.data)))
-        await until(lambda: ('x', 1) in seen and other.stats.open == 0)
+        await until(lambda: {'x', 'nats.refused'} <= {name for name, _ in seen} and other.stats.open == 0)
+        assert ('x', 1) in seen
         assert [state.count for name, state in seen if name == 'nats.refused'] == [1]
         assert other.stats.refused == 1 and len([1 for name, _ in seen if name == 'x']) == 1
         await second.close()
