@@ -4,42 +4,9 @@
 
 #include <stdlib.h>
 
-/* --- Memory: the adapter's by the linker, and the core's; one allocation can fail (hazard 20) ---- */
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
-atomic_int fail_in;
-
-static bool fails(void) { return atomic_load(&fail_in) > 0 && atomic_fetch_sub(&fail_in, 1) == 1; }
-void *__wrap_malloc(size_t bytes) { return fails() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : __real_calloc(n, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return fails() ? NULL : __real_realloc(old, bytes); }
-
-static void *core_alloc(size_t bytes, void *ctx) {
-    (void)ctx;
-    return malloc(bytes);
-}
-
-static void *core_resize(void *old, size_t old_bytes, size_t bytes, void *ctx) {
-    (void)old_bytes, (void)ctx;
-    return realloc(old, bytes);
-}
-
-static void core_free(void *block, size_t bytes, void *ctx) {
-    (void)bytes, (void)ctx;
-    free(block);
-}
-
 int cases_begin(void **state) {
-    const mtaio_allocator allocator = {sizeof allocator, core_alloc, core_resize, core_free, NULL};
-
     (void)state;
-    return mtaio_set_allocator(&allocator);
+    return memory_begin();
 }
 
 /* --- A scene: a stage, and an emitter with a handler that runs in it --------------------------- */
@@ -476,15 +443,15 @@ void case_out_of_memory(void **state) {
     (void)state;
     scene_begin(&s, handle);
     do {
-        atomic_store(&fail_in, ++n);
+        memory_fails_in(++n);
         r = stage_try(s.stage);
         assert_true(r == 0 || r == MTAIO_ENOMEM);
-        assert_int_equal(r == 0, atomic_load(&fail_in) > 0);
+        assert_int_equal(r == 0, memory_left() > 0);
     } while (r < 0);
     assert_true(n > 2); /* of the adapter's, and of the core's */
-    atomic_store(&fail_in, 0);
+    memory_fails_in(0);
     for (n = 1; n <= 2; n++) {
-        atomic_store(&fail_in, n);
+        memory_fails_in(n);
         assert_int_equal(mtaio_executor_post(s.executor, job_run, job_dropped, &s), MTAIO_ENOMEM);
     }
     assert_int_equal(ended(&s), 0);

@@ -6,6 +6,7 @@
 #include <mtaio/mtaio.h>
 #include <pthread.h>
 
+#include "../common/short_memory.h"
 #include "support.h"
 
 /* --- Given by the test program: a foreign loop and the adapter in it. On the loop's thread, but for the
@@ -42,7 +43,6 @@ loop_timer *stage_timer_unref(loop_timer *timer);
 /* --- Given by loop_cases*.c, and run by the test program. */
 
 int cases_begin(void **state); /* its group's setup */
-extern atomic_int fail_in; /* which allocation is to fail, counted from now; 0: none */
 void case_handler_from_a_thread(void **state);
 void case_emit_in_the_loop(void **state);
 void case_order(void **state);

@@ -21,9 +21,8 @@ struct asking {
     mtaio_nats *nats;
     pthread_mutex_t starting; /* taken before the lock; so that it begins once */
     bool has_begun;
-    char inbox[64];
-    size_t inbox_length;
-    natsSubscription *sub;
+    char inbox[INBOX_MAX];
+    struct subscription answers;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* monotonic */
@@ -137,26 +136,19 @@ static void *run(void *arg) {
     return NULL;
 }
 
-static void on_reply(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    struct asking *a = closure;
-    const char *subject = natsMsg_GetSubject(message);
+static void on_reply(natsSubscription *sub, natsMsg *message, void *ctx) {
+    struct asking *a = ctx;
     mtaio_nats_answer how;
     uint64_t id;
-    (void)nc, (void)sub;
-    mtaio__nats_is_inside = true;
-    bool is_of_one = strlen(subject) > a->inbox_length && mtaio__hex_read(subject + a->inbox_length, &id) &&
-                     question_take(a, id, &how);
-    bool nobody = is_of_one && natsMsg_IsNoResponders(message);
-    if (!is_of_one || nobody) natsMsg_Destroy(message);
-    if (is_of_one) question_end(&how, nobody ? MTAIO_EABANDONED : 0, nobody ? NULL : message);
-    mtaio__nats_is_inside = false;
-}
-
-static void over(void *closure) {
-    struct asking *a = closure;
-    mtaio__nats_is_inside = true;
-    mtaio__nats_run_end(a->nats);
-    mtaio__nats_is_inside = false;
+    (void)sub;
+    if (!mtaio__numbered_read(natsMsg_GetSubject(message), strlen(a->inbox), &id) ||
+        !question_take(a, id, &how)) {
+        natsMsg_Destroy(message);
+        return;
+    }
+    int r = natsMsg_IsNoResponders(message) ? MTAIO_EABANDONED : mtaio__reply_check(message);
+    if (r < 0) natsMsg_Destroy(message);
+    question_end(&how, r, r < 0 ? NULL : message);
 }
 
 /* --- Life -------------------------------------------------------------------------------------- */
@@ -174,7 +166,7 @@ struct asking *mtaio__asking_new(mtaio_nats *nats) {
 
 void mtaio__asking_free(struct asking *a) {
     if (!a) return;
-    natsSubscription_Destroy(a->sub);
+    mtaio__subscription_free(&a->answers);
     pthread_cond_destroy(&a->changed);
     pthread_mutex_destroy(&a->lock);
     pthread_mutex_destroy(&a->starting);
@@ -190,26 +182,17 @@ void mtaio__asking_close(struct asking *a) {
     a->is_closed = true;
     pthread_cond_signal(&a->changed);
     pthread_mutex_unlock(&a->lock);
-    if (a->sub) natsSubscription_Unsubscribe(a->sub);
+    mtaio__unsubscribe(&a->answers);
     pthread_mutex_unlock(&a->starting);
     questions_end(a, INT64_MAX, MTAIO_ECLOSED);
 }
 
 static int subscribe(struct asking *a) {
-    char subject[sizeof a->inbox + 2];
-    natsInbox *inbox = NULL;
-    natsStatus s = natsInbox_Create(&inbox);
-    if (s != NATS_OK) return mtaio__failed(s);
-    a->inbox_length = (size_t)snprintf(a->inbox, sizeof a->inbox, "%s.", inbox);
-    natsInbox_Destroy(inbox);
-    snprintf(subject, sizeof subject, "%s*", a->inbox);
-    s = natsConnection_Subscribe(&a->sub, a->nats->out.nc, subject, on_reply, a);
-    if (s != NATS_OK) return mtaio__failed(s);
-    mtaio__nats_run_begin(a->nats);
-    s = natsSubscription_SetOnCompleteCB(a->sub, over, a);
-    if (s == NATS_OK) return 0;
-    mtaio__nats_run_end(a->nats);
-    return mtaio__failed(s);
+    char subject[NUMBERED_MAX];
+    int r = mtaio__inbox_make(a->inbox, subject);
+    if (r < 0) return r;
+    a->answers = (struct subscription){.call = on_reply, .ctx = a};
+    return mtaio__subscribe(&a->answers, &a->nats->out, subject, NULL);
 }
 
 static int start_thread(struct asking *a) {
@@ -230,7 +213,7 @@ static int begin(struct asking *a) {
     pthread_mutex_lock(&a->lock);
     if (a->is_closed) r = MTAIO_ECLOSED;
     pthread_mutex_unlock(&a->lock);
-    if (r == 0 && !a->sub) r = subscribe(a);
+    if (r == 0 && !a->answers.sub) r = subscribe(a);
     if (r == 0 && !a->has_begun) {
         r = start_thread(a);
         a->has_begun = r == 0;
@@ -245,14 +228,13 @@ static int ask(mtaio_nats_binding *b, const char *subject, const void *data, siz
                const mtaio_nats_answer *how, uint64_t *ret) {
     struct asking *a = b->nats->asking;
     mtaio_nats_answer ended;
-    char reply[sizeof a->inbox + 24];
+    char reply[NUMBERED_MAX];
     uint64_t id = 0;
     int r = begin(a);
     int64_t limit_ns = timeout_ns > 0 ? timeout_ns : b->nats->timeout_ns;
     if (r == 0) r = question_add(a, how, mtaio__deadline_of(limit_ns), &id);
     if (r < 0) return r;
-    memcpy(reply, a->inbox, a->inbox_length);
-    *mtaio__hex_put(reply + a->inbox_length, id) = '\0';
+    mtaio__numbered_make(a->inbox, id, reply);
     natsStatus s = natsConnection_PublishRequest(b->nats->out.nc, subject, reply, data, (int)bytes);
     if (s != NATS_OK && question_take(a, id, &ended)) return mtaio__failed(s);
     if (ret) *ret = id;

@@ -16,14 +16,13 @@ static void free_patterns(char **patterns) {
 void mtaio__binding_drop(mtaio_nats_binding *b) {
     if (atomic_fetch_sub(&b->holds, 1) != 1) return;
     mtaio__presence_free(b);
-    mtaio__nats_retire(b->nats, b->incoming);
+    mtaio__incoming_free(b);
     mtaio_subscriber_unref(b->outgoing);
     mtaio_channel_unref(b->channel);
     mtaio__stream_free(b->nats, b->stream);
     mtaio__nats_drop(b->nats);
     mtaio__codec_destroy(&b->codec);
     free_patterns(b->take);
-    mtaio__incoming_free(b);
     free(b->prefix);
     free(b);
 }
@@ -127,7 +126,7 @@ static int finish(mtaio_nats_binding *b, int64_t deadline_ns) {
         pthread_join(b->sender, NULL);
     mtaio__services_end(b);
     mtaio__presence_end(b);
-    if (b->incoming) natsSubscription_Unsubscribe(b->incoming);
+    mtaio__unsubscribe(&b->incoming);
     if (b->stream) mtaio__stream_out_end(b);
     if (b->outgoing) mtaio_subscriber_stats_get(b->outgoing, &left);
     mtaio_unsubscribe(b->outgoing);

@@ -45,7 +45,7 @@ static _Thread_local char words[256];
 
 const char *mtaio_nats_error(void) { return words; }
 
-void mtaio__set_words(const char *text) { snprintf(words, sizeof words, "%s", text); }
+void mtaio__set_words(const char *text) { mtaio__copy_line(words, sizeof words, text); }
 
 int mtaio__failed(natsStatus s) {
     natsStatus detailed = s;
@@ -73,7 +73,7 @@ int mtaio__failed(natsStatus s) {
 }
 
 int mtaio__failed_with(const char *text) {
-    snprintf(words, sizeof words, "%s", text);
+    mtaio__set_words(text);
     return MTAIO_ESYSTEM;
 }
 
@@ -101,47 +101,10 @@ void mtaio__nats_run_begin(mtaio_nats *nats) {
     pthread_mutex_unlock(&nats->lock);
 }
 
-struct retired {
-    struct retired *next;
-    natsSubscription *sub;
-    int64_t since_ns;
-};
-
-#define RETIRED_NS (10 * SECOND) /* no thread is that long about to lock */
-
-static void retired_clear(struct retired *list) {
-    while (list) {
-        struct retired *next = list->next;
-        natsSubscription_Destroy(list->sub);
-        free(list);
-        list = next;
-    }
-}
-
-/* Without memory it is destroyed now: the race is lost rarely. */
-void mtaio__nats_retire(mtaio_nats *nats, natsSubscription *sub) {
-    struct retired *r = sub ? malloc(sizeof *r) : NULL, **at, *old;
-    int64_t now = mtaio__now_ns();
-    if (!r) {
-        natsSubscription_Destroy(sub);
-        return;
-    }
-    *r = (struct retired){.sub = sub, .since_ns = now};
-    natsSubscription_Unsubscribe(sub); /* as destroying would, if it was not done */
-    pthread_mutex_lock(&nats->lock);
-    r->next = nats->retired;
-    nats->retired = r;
-    for (at = &nats->retired; *at && now - (*at)->since_ns < RETIRED_NS; at = &(*at)->next) {}
-    old = *at;
-    *at = NULL;
-    pthread_mutex_unlock(&nats->lock);
-    retired_clear(old);
-}
-
 /* Both connections are closed, and nothing reads any more. */
 static void nats_free(mtaio_nats *nats) {
-    retired_clear(nats->retired);
     mtaio__asking_free(nats->asking);
+    mtaio__retired_clear(nats->retired);
     mtaio__servers_clear(&nats->servers);
     natsConnection_Destroy(nats->out.nc);
     natsConnection_Destroy(nats->in.nc);

@@ -123,6 +123,7 @@ static void empty(mtaio_nats_binding *b, struct intake *in) {
 }
 
 void mtaio__incoming_free(mtaio_nats_binding *b) {
+    mtaio__subscription_free(&b->incoming);
     if (b->intake) intake_clear(b->intake);
     free(b->intake);
     free(b->peers.list);
@@ -210,24 +211,17 @@ static bool is_last(struct intake *in, natsSubscription *sub) {
     return in->waiting == 0;
 }
 
-static void on_message(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    mtaio_nats_binding *b = closure;
-    (void)nc;
-    mtaio__nats_is_inside = true;
+static void on_message(natsSubscription *sub, natsMsg *message, void *ctx) {
+    mtaio_nats_binding *b = ctx;
     if (++b->seen % 64 == 0) note_lagging(b, sub);
     if (!sort_out(b, message)) natsMsg_Destroy(message);
     if (is_last(b->intake, sub) || b->intake->count >= AT_ONCE) empty(b, b->intake);
-    mtaio__nats_is_inside = false;
 }
 
-static void over(void *closure) {
-    mtaio_nats_binding *b = closure;
-    mtaio_nats *nats = b->nats;
-    mtaio__nats_is_inside = true;
-    empty(b, b->intake); /* what the client library had, when it closed */
-    mtaio__binding_drop(b);
-    mtaio__nats_run_end(nats);
-    mtaio__nats_is_inside = false;
+/* What the client library had, when it closed. */
+static void on_end(void *ctx) {
+    mtaio_nats_binding *b = ctx;
+    empty(b, b->intake);
 }
 
 int mtaio__incoming_start(mtaio_nats_binding *b) {
@@ -237,18 +231,10 @@ int mtaio__incoming_start(mtaio_nats_binding *b) {
     b->peers.list = calloc(PEERS, sizeof *b->peers.list);
     b->intake = calloc(1, sizeof *b->intake);
     if (!b->peers.list || !b->intake) return MTAIO_ENOMEM;
-    natsStatus s = natsConnection_Subscribe(&b->incoming, b->nats->in.nc, subject, on_message, b);
-    if (s != NATS_OK) return mtaio__failed(s);
-    mtaio__binding_hold(
-        b); /* for `over`, which is not called where the connection was closed before it was set */
-    mtaio__nats_run_begin(b->nats);
-    s = natsSubscription_SetOnCompleteCB(b->incoming, over, b);
-    if (s != NATS_OK) {
-        mtaio__binding_drop(b);
-        mtaio__nats_run_end(b->nats);
-        return mtaio__failed(s);
-    }
-    natsSubscription_SetPendingLimits(b->incoming, PENDING_MESSAGES, PENDING_BYTES);
-    s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
+    b->incoming = (struct subscription){.b = b, .call = on_message, .end = on_end, .ctx = b};
+    r = mtaio__subscribe(&b->incoming, &b->nats->in, subject, NULL);
+    if (r < 0) return r;
+    natsSubscription_SetPendingLimits(b->incoming.sub, PENDING_MESSAGES, PENDING_BYTES);
+    natsStatus s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
     return s == NATS_OK ? 0 : mtaio__failed(s);
 }

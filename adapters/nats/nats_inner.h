@@ -61,10 +61,6 @@ struct mtaio_nats {
 void mtaio__nats_hold(mtaio_nats *nats);
 void mtaio__nats_drop(mtaio_nats *nats);
 
-/* Destroys a subscription that has ended (NULL: none), a while later: the client library's reading thread may
- * be about to lock it, for a message that has just come, and does not hold it. */
-void mtaio__nats_retire(mtaio_nats *nats, natsSubscription *sub);
-
 /* Emits a state event. */
 void mtaio__nats_tell(mtaio_nats *nats, const char *name, const mtaio_nats_state *state);
 
@@ -90,7 +86,32 @@ int mtaio__failed(natsStatus s);
 int mtaio__failed_with(const char *text); /* ESYSTEM */
 
 void mtaio__set_words(const char *text);
+
+/* As much of the text as has room, no character of UTF-8 by half; what controls something becomes a blank. */
+void mtaio__copy_line(char *ret, size_t size, const char *text);
 bool mtaio__nats_is_leaving(mtaio_nats *nats);
+
+/* --- subscription.c */
+
+/* Filled in by its owner, but for the first two. */
+struct subscription {
+    natsSubscription *sub; /* NULL: there is none */
+    mtaio_nats *nats;
+    mtaio_nats_binding *b; /* held until its end; NULL: it is of no binding */
+    void (*call)(natsSubscription *sub, natsMsg *message, void *ctx); /* owns the message */
+    void (*end)(void *ctx); /* once, after the last call; the subscription may be freed then. NULL: nothing */
+    void *ctx;
+};
+
+/* group: NULL, or of the servers of which one is asked. Where it fails nothing is called any more, and there
+ * is nothing but to free it. */
+int mtaio__subscribe(struct subscription *s, struct wire *w, const char *subject, const char *group);
+void mtaio__unsubscribe(struct subscription *s); /* soon it ends. Where there is none: nothing */
+void mtaio__subscription_free(struct subscription *s);
+
+/* The same for one that calls nothing, NULL: none; it is unsubscribed, and destroyed later. */
+void mtaio__retire(mtaio_nats *nats, natsSubscription *sub);
+void mtaio__retired_clear(struct retired *list);
 
 /* --- servers.c */
 int mtaio__servers_set(struct servers *s, const mtaio_nats_options *options); /* EINVAL, ENOMEM */
@@ -135,6 +156,13 @@ struct numbers {
 void mtaio__reply_make(uint64_t id, uint64_t first, unsigned count, char *ret);
 bool mtaio__reply_read(const char *reply, struct numbers *ret); /* false: another kind */
 bool mtaio__is_reply_of_ours(const char *reply);
+
+/* A subject of nobody else's, of INBOX_MAX bytes, and the pattern of all "inbox.number", of NUMBERED_MAX.
+ * ENOMEM, ESYSTEM. */
+enum { INBOX_MAX = 64, NUMBERED_MAX = INBOX_MAX + 24 };
+int mtaio__inbox_make(char *ret, char *ret_pattern);
+void mtaio__numbered_make(const char *inbox, uint64_t number, char *ret);
+bool mtaio__numbered_read(const char *subject, size_t inbox_length, uint64_t *ret);
 
 /* A pack is each message's length, in four bytes, the highest first, and its bytes. */
 enum { PACK_HEAD = 4 };
@@ -199,8 +227,8 @@ struct mtaio_nats_binding {
     mtaio_nats_binding *next, *prev; /* its lock */
     mtaio_channel *channel;
     mtaio_subscriber *outgoing; /* NULL: nothing is sent */
-    natsSubscription *incoming; /* NULL: nothing is taken; and once it has ended */
-    struct service *services;   /* its lock */
+    struct subscription incoming;
+    struct service *services; /* its lock */
     pthread_t sender;
     bool has_sender;
     atomic_bool is_ending;
@@ -212,7 +240,7 @@ struct mtaio_nats_binding {
     bool takes_all, filters;
     mtaio_nats_codec codec;
     struct stream *stream; /* of a durable one; NULL */
-    natsSubscription *presence;
+    struct subscription presence;
     struct taker {
         uint64_t id;
         bool is_back; /* since both connections are */
@@ -290,6 +318,8 @@ int mtaio__stream_in_start(mtaio_nats_binding *b);
 /* What is asked, and its subject: EINVAL, ENAME, ECLOSED. */
 int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                      char *ret);
+/* 0; EHANDLER: it says that whoever serves has failed. ENOMEM, ESYSTEM: it cannot be read. */
+int mtaio__reply_check(natsMsg *reply);
 struct service;
 void mtaio__services_end(mtaio_nats_binding *b);
 

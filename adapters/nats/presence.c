@@ -80,18 +80,17 @@ static void say(mtaio_nats_binding *b, const char *verb) {
 }
 
 void mtaio__presence_say(mtaio_nats_binding *b) {
-    if (!b->presence) return; /* durable: the stream would take it for messages */
+    if (!b->presence.sub) return; /* durable: the stream would take it for messages */
     if (b->take) say(b, "here ");
     if (b->outgoing) say(b, "who  ");
 }
 
-static void on_line(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    mtaio_nats_binding *b = closure;
+static void on_line(natsSubscription *sub, natsMsg *message, void *ctx) {
+    mtaio_nats_binding *b = ctx;
     size_t bytes = (size_t)natsMsg_GetDataLength(message);
     char verb[VERB + 1] = "", digits[LINE_BYTES] = "";
     uint64_t id;
-    (void)nc, (void)sub;
-    mtaio__nats_is_inside = true;
+    (void)sub;
     if (bytes > VERB && bytes < VERB + sizeof digits) {
         memcpy(verb, natsMsg_GetData(message), VERB);
         memcpy(digits, natsMsg_GetData(message) + VERB, bytes - VERB);
@@ -101,46 +100,28 @@ static void on_line(natsConnection *nc, natsSubscription *sub, natsMsg *message,
         if (strcmp(verb, "who  ") == 0 && b->take) say(b, "here ");
         if (b->outgoing) heard(b, verb, id);
     }
-    mtaio__nats_is_inside = false;
 }
 
 /* --- Life -------------------------------------------------------------------------------------- */
-
-static void over(void *closure) {
-    mtaio_nats_binding *b = closure;
-    mtaio_nats *nats = b->nats;
-    mtaio__nats_is_inside = true;
-    mtaio__binding_drop(b);
-    mtaio__nats_run_end(nats);
-    mtaio__nats_is_inside = false;
-}
 
 int mtaio__presence_start(mtaio_nats_binding *b) {
     char subject[SUBJECT_MAX];
     b->takers = calloc(TAKERS, sizeof *b->takers);
     if (!b->takers) return MTAIO_ENOMEM;
     mtaio__subject_join(b->prefix, PEERS_TOPIC, subject);
-    natsStatus s = natsConnection_Subscribe(&b->presence, b->nats->in.nc, subject, on_line, b);
-    if (s != NATS_OK) return mtaio__failed(s);
-    mtaio__binding_hold(b);
-    mtaio__nats_run_begin(b->nats);
-    s = natsSubscription_SetOnCompleteCB(b->presence, over, b);
-    if (s == NATS_OK) {
-        mtaio__presence_say(b);
-        return 0;
-    }
-    mtaio__binding_drop(b);
-    mtaio__nats_run_end(b->nats);
-    return mtaio__failed(s);
+    b->presence = (struct subscription){.b = b, .call = on_line, .ctx = b};
+    int r = mtaio__subscribe(&b->presence, &b->nats->in, subject, NULL);
+    if (r == 0) mtaio__presence_say(b);
+    return r;
 }
 
 void mtaio__presence_end(mtaio_nats_binding *b) {
-    if (!b->presence) return;
+    if (!b->presence.sub) return;
     if (b->take) say(b, "gone ");
-    natsSubscription_Unsubscribe(b->presence);
+    mtaio__unsubscribe(&b->presence);
 }
 
 void mtaio__presence_free(mtaio_nats_binding *b) {
-    mtaio__nats_retire(b->nats, b->presence);
+    mtaio__subscription_free(&b->presence);
     free(b->takers);
 }

@@ -19,6 +19,22 @@ mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply) {
     return NULL;
 }
 
+/* A reply that tells of an error is said as micro-services of NATS say it. */
+#define ERROR_KEY "Nats-Service-Error"
+#define ERROR_CODE_KEY "Nats-Service-Error-Code"
+#define HANDLER_FAILED "500"
+enum { ERROR_BYTES = 256 };
+
+int mtaio__reply_check(natsMsg *reply) {
+    const char *text = NULL, *code = NULL;
+    natsStatus s = natsMsgHeader_Get(reply, ERROR_KEY, &text);
+    if (s == NATS_NOT_FOUND) s = natsMsgHeader_Get(reply, ERROR_CODE_KEY, &code);
+    if (s == NATS_NOT_FOUND) return 0;
+    if (s != NATS_OK) return mtaio__failed(s);
+    mtaio__set_words(text && *text ? text : mtaio_error_text(MTAIO_EHANDLER));
+    return MTAIO_EHANDLER;
+}
+
 int mtaio__ask_check(const mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                      char *ret) {
     if (!b || b->stream || !topic || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
@@ -36,16 +52,21 @@ int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, s
     int64_t ms = mtaio__to_ms(timeout_ns > 0 ? timeout_ns : b->nats->timeout_ns);
     natsStatus s = natsConnection_Request(&reply, b->nats->out.nc, subject, data, (int)bytes, ms);
     if (s != NATS_OK) return mtaio__failed(s);
-    *ret = (mtaio_nats_reply *)reply;
-    return 0;
+    r = mtaio__reply_check(reply);
+    if (r < 0)
+        natsMsg_Destroy(reply);
+    else
+        *ret = (mtaio_nats_reply *)reply;
+    return r;
 }
 
 /* --- Serving ----------------------------------------------------------------------------------- */
 
 struct service {
+    atomic_uint holds;    /* the subscription's, and the binding's until it ends */
     struct service *next; /* nats's lock */
     mtaio_nats_binding *b;
-    natsSubscription *sub;
+    struct subscription sub;
     mtaio_nats_server how;
     char *patterns[2]; /* the second is NULL */
     bool filters;
@@ -70,12 +91,38 @@ size_t mtaio_nats_request_bytes(const mtaio_nats_request *request) {
     return request ? (size_t)natsMsg_GetDataLength(request->message) : 0;
 }
 
+/* What was not sent may be answered again, above all by an error. */
+static int answered(mtaio_nats_request *request, natsStatus s) {
+    if (s == NATS_OK) return 0;
+    request->is_answered = false;
+    return mtaio__failed(s);
+}
+
 int mtaio_nats_respond(mtaio_nats_request *request, const void *data, size_t bytes) {
     if (!request || (!data && bytes > 0) || bytes > INT32_MAX) return MTAIO_EINVAL;
     if (atomic_exchange(&request->is_answered, true)) return MTAIO_EALREADY;
-    natsStatus s = natsConnection_Publish(request->b->nats->out.nc, natsMsg_GetReply(request->message), data,
-                                          (int)bytes);
-    return s == NATS_OK ? 0 : mtaio__failed(s);
+    return answered(request, natsConnection_Publish(request->b->nats->out.nc,
+                                                    natsMsg_GetReply(request->message), data, (int)bytes));
+}
+
+static natsStatus publish_error(mtaio_nats_request *request, const char *text) {
+    natsMsg *message = NULL;
+    natsStatus s = natsMsg_Create(&message, natsMsg_GetReply(request->message), NULL, NULL, 0);
+    if (s == NATS_OK) s = natsMsgHeader_Set(message, ERROR_KEY, text);
+    if (s == NATS_OK) s = natsMsgHeader_Set(message, ERROR_CODE_KEY, HANDLER_FAILED);
+    if (s == NATS_OK) s = natsConnection_PublishMsg(request->b->nats->out.nc, message);
+    natsMsg_Destroy(message);
+    return s;
+}
+
+int mtaio_nats_respond_error(mtaio_nats_request *request, const char *text) {
+    char line[ERROR_BYTES];
+    if (!request) return MTAIO_EINVAL;
+    if (atomic_exchange(&request->is_answered, true)) return MTAIO_EALREADY;
+    mtaio__copy_line(line, sizeof line, text ? text : "");
+    if (!line[strspn(line, " ")])
+        strcpy(line, mtaio_error_text(MTAIO_EHANDLER)); /* a header says something */
+    return answered(request, publish_error(request, line));
 }
 
 mtaio_nats_request *mtaio_nats_request_unref(mtaio_nats_request *request) {
@@ -96,13 +143,11 @@ static mtaio_nats_request *request_new(struct service *service, natsMsg *message
     return request;
 }
 
-static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    struct service *service = closure;
+static void on_request(natsSubscription *sub, natsMsg *message, void *ctx) {
+    struct service *service = ctx;
     const char *reply = natsMsg_GetReply(message);
     const char *topic = mtaio__topic_of_subject(natsMsg_GetSubject(message), service->b->prefix_length);
-    (void)nc;
     (void)sub;
-    mtaio__nats_is_inside = true;
     bool wanted = !service->b->is_ending && topic && reply && !mtaio__is_reply_of_ours(reply) &&
                   mtaio__topic_is_of(topic, (const char *const *)service->patterns);
     mtaio_nats_request *request = wanted ? request_new(service, message, topic) : NULL;
@@ -110,27 +155,18 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *messa
         service->how.call(request, service->how.ctx);
     else
         natsMsg_Destroy(message);
-    mtaio__nats_is_inside = false;
 }
 
-static void service_free(struct service *service) {
-    mtaio_nats_binding *b = service->b;
+static void service_drop(void *ctx) {
+    struct service *service = ctx;
+    if (atomic_fetch_sub(&service->holds, 1) != 1) return;
     if (service->how.destroy) service->how.destroy(service->how.ctx);
-    mtaio__nats_retire(b->nats, service->sub);
+    mtaio__subscription_free(&service->sub);
     free(service->patterns[0]);
     free(service);
-    mtaio__binding_drop(b);
 }
 
-static void service_over(void *closure) {
-    struct service *service = closure;
-    mtaio_nats *nats = service->b->nats;
-    mtaio__nats_is_inside = true;
-    service_free(service);
-    mtaio__nats_run_end(nats);
-    mtaio__nats_is_inside = false;
-}
-
+/* The connection may be closed meanwhile, which ends their subscriptions. */
 void mtaio__services_end(mtaio_nats_binding *b) {
     pthread_mutex_lock(&b->nats->lock);
     struct service *service = b->services, *next;
@@ -138,15 +174,9 @@ void mtaio__services_end(mtaio_nats_binding *b) {
     pthread_mutex_unlock(&b->nats->lock);
     for (; service; service = next) {
         next = service->next;
-        natsSubscription_Unsubscribe(service->sub);
+        mtaio__unsubscribe(&service->sub);
+        service_drop(service);
     }
-}
-
-static natsStatus subscribe(struct service *service, const char *subject) {
-    natsConnection *nc = service->b->nats->in.nc;
-    const char *group = service->how.group;
-    return group ? natsConnection_QueueSubscribe(&service->sub, nc, subject, group, on_request, service)
-                 : natsConnection_Subscribe(&service->sub, nc, subject, on_request, service);
 }
 
 /* Listed only while the binding has not begun to end, which ends those that are. */
@@ -164,15 +194,17 @@ static bool service_list(struct service *service) {
 
 static int serve(mtaio_nats_binding *b, const char *pattern, struct service *service) {
     char subject[SUBJECT_MAX];
-    mtaio__binding_hold(b);
     service->b = b;
     service->patterns[0] = strdup(pattern);
     if (!service->patterns[0]) return MTAIO_ENOMEM;
     int r = mtaio__subject_of_patterns(b->prefix, (const char *const *)service->patterns, subject,
                                        &service->filters);
     if (r < 0) return r;
-    natsStatus s = subscribe(service, subject);
-    return s == NATS_OK ? 0 : mtaio__failed(s);
+    service->sub = (struct subscription){.b = b, .call = on_request, .end = service_drop, .ctx = service};
+    service->holds++;
+    r = mtaio__subscribe(&service->sub, &b->nats->in, subject, service->how.group);
+    if (r < 0) service->holds--;
+    return r;
 }
 
 int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nats_server *server) {
@@ -183,23 +215,15 @@ int mtaio_nats_serve(mtaio_nats_binding *b, const char *pattern, const mtaio_nat
         if (server->destroy) server->destroy(server->ctx);
         return r < 0 ? r : MTAIO_ENOMEM;
     }
+    service->holds = 1;
     service->how = *server;
     r = serve(b, pattern, service);
+    if (r == 0 && !service_list(service)) r = MTAIO_ECLOSED;
     if (r < 0) {
-        service_free(service);
+        mtaio__unsubscribe(&service->sub);
+        service_drop(service);
         return r;
     }
-    mtaio__nats_run_begin(b->nats);
-    natsStatus s = natsSubscription_SetOnCompleteCB(service->sub, service_over, service);
-    if (s != NATS_OK) { /* the connection was closed meanwhile: nothing is called any more */
-        service_free(service);
-        mtaio__nats_run_end(b->nats);
-        return mtaio__failed(s);
-    }
-    if (!service_list(service)) {
-        natsSubscription_Unsubscribe(service->sub); /* the last call is over then: service_over */
-        return MTAIO_ECLOSED;
-    }
-    s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
+    natsStatus s = natsConnection_FlushTimeout(b->nats->in.nc, mtaio__to_ms(b->nats->timeout_ns));
     return s == NATS_OK ? 0 : mtaio__failed(s);
 }

@@ -280,7 +280,7 @@ void mtaio__stream_forget_consumer(mtaio_nats_binding *b) {
 
 void mtaio__stream_free(mtaio_nats *nats, struct stream *st) {
     if (!st) return;
-    mtaio__stream_out_free(nats, st->out);
+    mtaio__stream_out_free(st->out);
     mtaio__stream_in_free(nats, st->in);
     jsCtx_Destroy(st->js);
     mtaio_emitter_unref(st->how.emitter);

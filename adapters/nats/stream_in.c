@@ -185,10 +185,7 @@ static void look_after_connection(mtaio_nats_binding *b, int64_t now) {
 
 static natsStatus set_header(natsMsg *message, const char *key, const char *value) {
     char text[512];
-    size_t length = 0;
-    for (; value[length] && length < sizeof text - 1; length++)
-        text[length] = (char)((unsigned char)value[length] < ' ' ? ' ' : value[length]);
-    text[length] = '\0';
+    mtaio__copy_line(text, sizeof text, value);
     return natsMsgHeader_Set(message, key, text);
 }
 
@@ -299,7 +296,7 @@ static void *run(void *arg) {
     natsSubscription *sub = in->sub;
     in->sub = NULL;
     pthread_mutex_unlock(&in->lock);
-    mtaio__nats_retire(nats, sub);
+    mtaio__retire(nats, sub);
     mtaio__binding_drop(b);
     mtaio__nats_run_end(nats);
     return NULL;
@@ -309,7 +306,7 @@ static void *run(void *arg) {
 
 void mtaio__stream_in_free(mtaio_nats *nats, struct inbox *in) {
     if (!in) return;
-    mtaio__nats_retire(nats, in->sub);
+    mtaio__retire(nats, in->sub);
     natsStatistics_Destroy(in->statistics);
     pthread_cond_destroy(&in->changed);
     pthread_mutex_destroy(&in->lock);
@@ -329,13 +326,14 @@ static int inbox_new(mtaio_nats_binding *b) {
     if (!in->done || natsStatistics_Create(&in->statistics) != NATS_OK) return MTAIO_ENOMEM;
     if (natsConnection_GetStats(b->nats->in.nc, in->statistics) == NATS_OK)
         natsStatistics_GetCounts(in->statistics, NULL, NULL, NULL, NULL, &in->reconnects);
-    return mtaio__inbox_make(in->subject);
+    return 0;
 }
 
 static int subscribe(mtaio_nats_binding *b) {
     struct inbox *in = b->stream->in;
-    char subject[INBOX_MAX + 2];
-    snprintf(subject, sizeof subject, "%s.*", in->subject);
+    char subject[NUMBERED_MAX];
+    int r = mtaio__inbox_make(in->subject, subject);
+    if (r < 0) return r;
     natsStatus s = natsConnection_SubscribeSync(&in->sub, b->nats->in.nc, subject);
     if (s != NATS_OK) return mtaio__failed(s);
     natsSubscription_SetPendingLimits(in->sub, -1, -1); /* what is asked for limits them */

@@ -41,12 +41,6 @@ void mtaio__stream_forget_consumer(mtaio_nats_binding *b); /* an ephemeral one *
  * also where it is no such thing. ret_text: in the message's words, of `size` bytes. */
 int mtaio__ack_read(natsMsg *message, char *ret_text, size_t size);
 
-/* The number at the end of a subject "inbox.number". */
-void mtaio__numbered_make(const char *inbox, uint64_t number, char *ret); /* of NUMBERED_MAX bytes */
-bool mtaio__numbered_read(const char *subject, size_t inbox_length, uint64_t *ret);
-enum { INBOX_MAX = 64, NUMBERED_MAX = INBOX_MAX + 24 };
-int mtaio__inbox_make(char *ret); /* a subject of nobody else's, of INBOX_MAX bytes. ENOMEM, ESYSTEM */
-
 /* The subject that a delivery is to be answered on. false: it is none. */
 struct given {
     uint64_t count, sequence; /* how many times it has been given out; its number in the stream */
@@ -60,7 +54,7 @@ int mtaio__status_read(natsMsg *message, int64_t *ret_left);
 
 /* --- stream_out.c */
 void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret);
-void mtaio__stream_out_free(mtaio_nats *nats, struct outbox *out);
+void mtaio__stream_out_free(struct outbox *out);
 
 /* --- Taking. stream_in.c: from the server to the queue, and what has to be said meanwhile; stream_hand.c:
  * from the queue to the channel or the emitter; stream_open.c: what is open, until it is done with. */

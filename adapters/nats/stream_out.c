@@ -17,7 +17,7 @@
 
 struct outbox {
     mtaio_nats_binding *b;
-    natsSubscription *acks;
+    struct subscription acks;
     natsStatistics *statistics;
     char inbox[INBOX_MAX];
     pthread_mutex_t lock;
@@ -89,12 +89,11 @@ static bool is_open(struct outbox *out, uint64_t number) {
     return open;
 }
 
-static void on_ack(natsConnection *nc, natsSubscription *sub, natsMsg *message, void *closure) {
-    struct outbox *out = closure;
+static void on_ack(natsSubscription *sub, natsMsg *message, void *ctx) {
+    struct outbox *out = ctx;
     char text[256];
     uint64_t number;
-    (void)nc, (void)sub;
-    mtaio__nats_is_inside = true;
+    (void)sub;
     if (mtaio__numbered_read(natsMsg_GetSubject(message), strlen(out->inbox), &number)) {
         int r = mtaio__ack_read(message, text, sizeof text);
         if (r == 0) settle(out, number, true);
@@ -105,35 +104,16 @@ static void on_ack(natsConnection *nc, natsSubscription *sub, natsMsg *message, 
         }
     }
     natsMsg_Destroy(message);
-    mtaio__nats_is_inside = false;
-}
-
-static void acks_over(void *closure) {
-    struct outbox *out = closure;
-    mtaio_nats_binding *b = out->b;
-    mtaio_nats *nats = b->nats;
-    mtaio__nats_is_inside = true;
-    mtaio__binding_drop(b);
-    mtaio__nats_run_end(nats);
-    mtaio__nats_is_inside = false;
 }
 
 static int acks_start(struct outbox *out) {
-    mtaio_nats_binding *b = out->b;
-    char subject[INBOX_MAX + 2];
-    int r = mtaio__inbox_make(out->inbox);
+    char subject[NUMBERED_MAX];
+    int r = mtaio__inbox_make(out->inbox, subject);
     if (r < 0) return r;
-    snprintf(subject, sizeof subject, "%s.*", out->inbox);
-    natsStatus s = natsConnection_Subscribe(&out->acks, b->nats->out.nc, subject, on_ack, out);
-    if (s != NATS_OK) return mtaio__failed(s);
-    natsSubscription_SetPendingLimits(out->acks, -1, -1); /* the window limits them */
-    mtaio__binding_hold(b);
-    mtaio__nats_run_begin(b->nats);
-    s = natsSubscription_SetOnCompleteCB(out->acks, acks_over, out);
-    if (s == NATS_OK) return 0;
-    mtaio__nats_run_end(b->nats);
-    mtaio__binding_drop(b);
-    return mtaio__failed(s);
+    out->acks = (struct subscription){.b = out->b, .call = on_ack, .ctx = out};
+    r = mtaio__subscribe(&out->acks, &out->b->nats->out, subject, NULL);
+    if (r == 0) natsSubscription_SetPendingLimits(out->acks.sub, -1, -1); /* the window limits them */
+    return r;
 }
 
 /* --- Sending ----------------------------------------------------------------------------------- */
@@ -349,7 +329,7 @@ static void *run(void *arg) {
     pthread_cond_broadcast(&out->changed);
     pthread_mutex_unlock(&out->lock);
     clear_settled(out, out->end);
-    natsSubscription_Unsubscribe(out->acks);
+    mtaio__unsubscribe(&out->acks);
     mtaio__binding_drop(b);
     return NULL;
 }
@@ -388,12 +368,12 @@ void mtaio__stream_out_stats(const mtaio_nats_binding *b, mtaio_nats_stats *ret)
 
 void mtaio__stream_out_end(mtaio_nats_binding *b) {
     struct outbox *out = b->stream->out;
-    if (out && out->acks) natsSubscription_Unsubscribe(out->acks);
+    if (out) mtaio__unsubscribe(&out->acks);
 }
 
-void mtaio__stream_out_free(mtaio_nats *nats, struct outbox *out) {
+void mtaio__stream_out_free(struct outbox *out) {
     if (!out) return;
-    mtaio__nats_retire(nats, out->acks);
+    mtaio__subscription_free(&out->acks);
     natsStatistics_Destroy(out->statistics);
     pthread_cond_destroy(&out->changed);
     pthread_mutex_destroy(&out->lock);

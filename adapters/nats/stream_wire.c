@@ -4,29 +4,6 @@
 
 #include "stream_inner.h"
 
-/* --- Numbered subjects ------------------------------------------------------------------------- */
-
-int mtaio__inbox_make(char *ret) {
-    natsInbox *inbox = NULL;
-    natsStatus s = natsInbox_Create(&inbox);
-    if (s != NATS_OK) return mtaio__failed(s);
-    int length = snprintf(ret, INBOX_MAX, "%s", inbox);
-    natsInbox_Destroy(inbox);
-    return length < INBOX_MAX ? 0 : MTAIO_ESYSTEM;
-}
-
-void mtaio__numbered_make(const char *inbox, uint64_t number, char *ret) {
-    size_t length = strlen(inbox);
-    memcpy(ret, inbox, length);
-    ret[length] = '.';
-    *mtaio__hex_put(ret + length + 1, number) = '\0';
-}
-
-bool mtaio__numbered_read(const char *subject, size_t inbox_length, uint64_t *ret) {
-    if (strlen(subject) <= inbox_length || subject[inbox_length] != '.') return false;
-    return mtaio__hex_read(subject + inbox_length + 1, ret);
-}
-
 /* --- Acknowledgements: {"stream":"S","seq":1}, or
  * {"error":{"code":503,"err_code":10077,"description":"..."}, ... */
 

@@ -79,6 +79,18 @@ bool mtaio__patterns_take_all(const char *const *patterns) {
     return false;
 }
 
+/* --- Lines ------------------------------------------------------------------------------------- */
+
+void mtaio__copy_line(char *ret, size_t size, const char *text) {
+    size_t length = strlen(text);
+    if (length >= size) {
+        length = size - 1;
+        for (int i = 0; i < 3 && length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80; i++) length--;
+    }
+    for (size_t i = 0; i < length; i++) ret[i] = (char)((unsigned char)text[i] < ' ' ? ' ' : text[i]);
+    ret[length] = '\0';
+}
+
 /* --- Replies ----------------------------------------------------------------------------------- */
 
 char *mtaio__hex_put(char *at, uint64_t n) {
@@ -128,6 +140,30 @@ bool mtaio__reply_read(const char *reply, struct numbers *ret) {
     if (*reply == '.' && (!mtaio__hex_read(++reply, &count) || count > AT_ONCE)) return false;
     ret->count = (unsigned)count;
     return (count != 1 || !*reply || *reply == '1') && ret->first <= UINT64_MAX - AT_ONCE;
+}
+
+/* --- Inboxes ----------------------------------------------------------------------------------- */
+
+int mtaio__inbox_make(char *ret, char *ret_pattern) {
+    natsInbox *inbox = NULL;
+    natsStatus s = natsInbox_Create(&inbox);
+    if (s != NATS_OK) return mtaio__failed(s);
+    int length = snprintf(ret, INBOX_MAX, "%s", inbox);
+    natsInbox_Destroy(inbox);
+    snprintf(ret_pattern, NUMBERED_MAX, "%s.*", ret);
+    return length < INBOX_MAX ? 0 : MTAIO_ESYSTEM;
+}
+
+void mtaio__numbered_make(const char *inbox, uint64_t number, char *ret) {
+    size_t length = strlen(inbox);
+    memcpy(ret, inbox, length);
+    ret[length] = '.';
+    *mtaio__hex_put(ret + length + 1, number) = '\0';
+}
+
+bool mtaio__numbered_read(const char *subject, size_t inbox_length, uint64_t *ret) {
+    if (strlen(subject) <= inbox_length || subject[inbox_length] != '.') return false;
+    return mtaio__hex_read(subject + inbox_length + 1, ret);
 }
 
 /* --- Packs ------------------------------------------------------------------------------------- */

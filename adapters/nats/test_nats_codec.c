@@ -227,8 +227,5 @@ int main(void) {
         cmocka_unit_test(things_travel),  cmocka_unit_test(refused),        cmocka_unit_test(runs),
         cmocka_unit_test(closed_channel), cmocka_unit_test(destroyed_once),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

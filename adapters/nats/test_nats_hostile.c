@@ -376,8 +376,5 @@ int main(void) {
         cmocka_unit_test(silence_is_told),
         cmocka_unit_test(closes_where_it_is_told),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

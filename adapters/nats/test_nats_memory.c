@@ -3,53 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "short_memory.h"
 #include "test_server.h"
 
 static struct server server;
 
 /* --- Memory ------------------------------------------------------------------------------------ */
 
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-char *__wrap_strdup(const char *text);
-
-static _Thread_local int fail_in; /* the n-th from now; 0: none, or it has */
-
-static bool fails(void) { return fail_in > 0 && --fail_in == 0; }
-void *__wrap_malloc(size_t bytes) { return fails() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : __real_calloc(n, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return fails() ? NULL : __real_realloc(old, bytes); }
-char *__wrap_strdup(const char *text) { return fails() ? NULL : __real_strdup(text); }
-
-static void *core_alloc(size_t bytes, void *ctx) {
-    (void)ctx;
-    return malloc(bytes);
-}
-
-static void *core_resize(void *old, size_t old_bytes, size_t bytes, void *ctx) {
-    (void)old_bytes, (void)ctx;
-    return realloc(old, bytes);
-}
-
-static void core_free(void *block, size_t bytes, void *ctx) {
-    (void)bytes, (void)ctx;
-    free(block);
-}
-
 /* Until a call needs no more of them. Some can be done without: then the call succeeds. `least`: how many are
  * known to be needed. */
 static void sweep(int (*call)(struct side *s), struct side *s, int least) {
     int refused = 0;
     for (int n = 1; n < 1000; n++) {
-        fail_in = n;
+        memory_fails_here_in(n);
         int r = call(s);
-        bool all = fail_in > 0;
-        fail_in = 0;
+        bool all = memory_left() > 0;
+        memory_fails_here_in(0);
         CHECK(r >= 0 || (r == MTAIO_ENOMEM && !all));
         refused += r < 0;
         if (all) break;
@@ -70,11 +39,11 @@ static int open_it(struct side *s) {
     mtaio_nats *nats = NULL;
     (void)s;
     int r = mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = server.url, .user = "u", .password = "p"), &nats);
-    int left = fail_in;
-    fail_in = 0;
+    long left = memory_left();
+    memory_fails_here_in(0);
     CHECK((r == 0) == (nats != NULL));
     mtaio_nats_unref(nats);
-    fail_in = left;
+    memory_fails_here_in(left);
     return r;
 }
 
@@ -87,12 +56,12 @@ static int bind_it(struct side *s) {
                         MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .send = some, .take = some, .pack = true,
                                                    .codec = MTAIO_NATS_CODEC(.destroy = destroy)),
                         &b);
-    int left = fail_in;
-    fail_in = 0;
+    long left = memory_left();
+    memory_fails_here_in(0);
     CHECK((r == 0) == (b != NULL));
     mtaio_nats_binding_unref(b);
     EVENTUALLY(destroyed == before + 1);
-    fail_in = left;
+    memory_fails_here_in(left);
     return r;
 }
 
@@ -142,10 +111,6 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_memory)};
-    const mtaio_allocator allocator = {sizeof allocator, core_alloc, core_resize, core_free, NULL};
-    CHECK(mtaio_set_allocator(&allocator) == 0);
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    CHECK(memory_begin() == 0);
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

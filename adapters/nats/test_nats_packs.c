@@ -32,10 +32,6 @@ static void hold_begin(struct side *s, struct hold *h) {
     while (sem_wait(&h->reached) != 0) continue;
 }
 
-static void say(struct side *s, const char *topic, const char *text) {
-    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
-}
-
 static void say_with_metadata(struct side *s, const char *topic) {
     mtaio_metadata *metadata;
     CHECK(mtaio_metadata_new(&metadata) == 0 && mtaio_metadata_set(metadata, "a", "b") >= 0);
@@ -59,14 +55,14 @@ static void packs(void **state) {
     side_begin(&b, server.url, &(struct side_how){.take = EVERYTHING});
     side_begin(&narrow, server.url, &(struct side_how){.take = (const char *const[]){"t", NULL}});
     hold_begin(&a, &h);
-    for (const char *const *p = (const char *const[]){"1", "", "345", NULL}; *p; p++) say(&a, "t", *p);
-    for (int i = 0; i < 2; i++) say(&a, "u", "u");
+    for (const char *const *p = (const char *const[]){"1", "", "345", NULL}; *p; p++) side_says(&a, "t", *p);
+    for (int i = 0; i < 2; i++) side_says(&a, "u", "u");
     say_with_metadata(&a, "u");
-    say(&a, "t", "alone");
-    say(&a, NULL, "none");
-    say(&a, NULL, "none");
-    say(&a, "t", large);
-    say(&a, "t", "last");
+    side_says(&a, "t", "alone");
+    side_says(&a, NULL, "none");
+    side_says(&a, NULL, "none");
+    side_says(&a, "t", large);
+    side_says(&a, "t", "last");
     sem_post(&h.go);
     CHECK(raw_reads(raw, "MSG shop.t 1 _MTAIO."));
     CHECK(raw_reads(raw, ".1.3 16\r\n"));
@@ -109,7 +105,7 @@ static void many(void **state) {
     CHECK(mtaio_subscribe(a.channel, NULL, &a.sub) == 0);
     for (int i = 0; i < COUNT; i++) {
         snprintf(text, sizeof text, "%d", i);
-        say(&a, "t", text);
+        side_says(&a, "t", text);
     }
     sem_post(&h.go);
     for (int i = 0; i < COUNT; i++) {
@@ -175,8 +171,5 @@ static void hostile_packs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(packs), cmocka_unit_test(many),
                                        cmocka_unit_test(hostile_packs)};
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

@@ -200,8 +200,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_servers_packs),
     };
     program = "/proc/self/exe";
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

@@ -126,6 +126,36 @@ static void close_from_a_call(void **state) {
     side_end(&a);
 }
 
+struct race {
+    struct side side;
+    struct servant servant;
+    atomic_uint begun;
+};
+
+static void serve_or_end(unsigned index, void *ctx) {
+    struct race *race = ctx;
+    if (index == 0) CHECK(mtaio_nats_close(race->side.nats, 10000 * MS) == 0);
+    if (index == 1) CHECK(mtaio_nats_unbind(race->side.binding, 10000 * MS) == 0);
+    for (int r = index > 1 ? 0 : -1; r >= 0;) {
+        race->begun++;
+        r = mtaio_nats_serve(race->side.binding, "ask.*",
+                             MTAIO_NATS_SERVER(.call = serve, .ctx = &race->servant, .destroy = destroyed));
+    }
+}
+
+/* "Any thread, any time": what serves, and begins to serve, while another ends the binding, and a third
+ * closes the connection; destroy runs once for each. */
+static void ending_race(void **state) {
+    (void)state;
+    for (int round = 0; round < (SLOW ? 5 : 20); round++) {
+        struct race race = {0};
+        side_begin(&race.side, server.url, NULL);
+        support_threads(4, serve_or_end, &race);
+        side_end(&race.side);
+        EVENTUALLY(race.servant.destroyed == race.begun);
+    }
+}
+
 /* --- Logins ------------------------------------------------------------------------------------ */
 
 static int open_with(const mtaio_nats_options *options) {
@@ -177,14 +207,6 @@ static void several_servers(void **state) {
 
 /* --- Wrong arguments --------------------------------------------------------------------------- */
 
-static int bind_with(struct side *s, const mtaio_nats_binding_options *options) {
-    mtaio_nats_binding *b = NULL;
-    int r = mtaio_nats_bind(s->nats, s->channel, options, &b);
-    CHECK((r == 0) == (b != NULL));
-    mtaio_nats_binding_unref(b);
-    return r;
-}
-
 /* "NULL where nothing allows it is EINVAL", ENAME, EPATTERN. */
 static void wrong_arguments(void **state) {
     (void)state;
@@ -203,18 +225,18 @@ static void wrong_arguments(void **state) {
                           &b) == MTAIO_EINVAL);
     CHECK(mtaio_nats_bind(a.nats, NULL, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING), &b) ==
           MTAIO_EINVAL);
-    CHECK(bind_with(&a, NULL) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.take = EVERYTHING)) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p")) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = none)) == MTAIO_EINVAL);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING, .overflow = 99)) ==
+    CHECK(side_bind(&a, NULL) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.take = EVERYTHING)) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p")) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = none)) == MTAIO_EINVAL);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = EVERYTHING, .overflow = 99)) ==
           MTAIO_EINVAL);
     for (const char *const *p = (const char *const[]){"", "a b", "a..b", "a.*", ">", "a.>", "\xff", NULL}; *p;
          p++)
-        CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = *p, .take = EVERYTHING)) == MTAIO_ENAME);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = bad)) == MTAIO_EPATTERN);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .send = bad)) == MTAIO_EPATTERN);
-    CHECK(bind_with(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = blank)) == MTAIO_EPATTERN);
+        CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = *p, .take = EVERYTHING)) == MTAIO_ENAME);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = bad)) == MTAIO_EPATTERN);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .send = bad)) == MTAIO_EPATTERN);
+    CHECK(side_bind(&a, MTAIO_NATS_BINDING_OPTIONS(.prefix = "p", .take = blank)) == MTAIO_EPATTERN);
     CHECK(mtaio_nats_unbind(NULL, 0) == MTAIO_EINVAL && mtaio_nats_flush(NULL, 0) == MTAIO_EINVAL);
     CHECK(mtaio_nats_stats_get(a.binding, &(mtaio_nats_stats){.size = 1}) == MTAIO_EINVAL);
     CHECK(mtaio_nats_ask(a.binding, "a.*", NULL, 0, 0, &reply) == MTAIO_ENAME);
@@ -238,6 +260,7 @@ static void wrong_arguments(void **state) {
     CHECK(servant.destroyed == 4);
     CHECK(mtaio_nats_serve(a.binding, "a", NULL) == MTAIO_EINVAL);
     CHECK(mtaio_nats_respond(NULL, NULL, 0) == MTAIO_EINVAL && !mtaio_nats_request_unref(NULL));
+    CHECK(mtaio_nats_respond_error(NULL, "x") == MTAIO_EINVAL);
     CHECK(!mtaio_nats_unref(NULL) && !mtaio_nats_binding_unref(NULL) && !mtaio_nats_reply_unref(NULL));
     CHECK(!mtaio_nats_reply_data(NULL) && !mtaio_nats_request_topic(NULL) && !mtaio_nats_request_data(NULL));
     side_end(&a);
@@ -245,12 +268,11 @@ static void wrong_arguments(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ask_and_serve),     cmocka_unit_test(no_answer),       cmocka_unit_test(groups),
-        cmocka_unit_test(close_from_a_call), cmocka_unit_test(logins),          cmocka_unit_test(files),
-        cmocka_unit_test(several_servers),   cmocka_unit_test(wrong_arguments),
+        cmocka_unit_test(ask_and_serve),   cmocka_unit_test(no_answer),
+        cmocka_unit_test(groups),          cmocka_unit_test(close_from_a_call),
+        cmocka_unit_test(logins),          cmocka_unit_test(files),
+        cmocka_unit_test(ending_race),     cmocka_unit_test(several_servers),
+        cmocka_unit_test(wrong_arguments),
     };
-    server_start(&server, NULL);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, NULL);
 }

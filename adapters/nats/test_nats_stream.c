@@ -63,15 +63,11 @@ static void everything_travels(void **state) {
     side_end(&b);
 }
 
-static void say(struct side *s, const char *topic, const char *text) {
-    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
-}
-
 /* Publishes them one after another, all stored. */
 static void store(const char *prefix, const char *const *topics) {
     struct side a;
     begin(&a, prefix, EVERYTHING, NULL, MTAIO_NATS_STREAM());
-    for (; *topics; topics++) say(&a, *topics, *topics);
+    for (; *topics; topics++) side_says(&a, *topics, *topics);
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     side_end(&a);
 }
@@ -179,7 +175,7 @@ static void receivers(void **state) {
     begin(&a, "receivers", EVERYTHING, NULL, MTAIO_NATS_STREAM());
     CHECK(mtaio_channel_subscribe(
               b.channel, MTAIO_SUBSCRIPTION(.buffer_size = 1, .overflow = MTAIO_DROP_OLDEST), &small) == 0);
-    for (int i = 0; i < 10; i++) say(&a, "n", "x");
+    for (int i = 0; i < 10; i++) side_says(&a, "n", "x");
     for (int i = 0; i < 4; i++) CHECK(mtaio_subscriber_receive(b.sub, 5000 * MS, &m[i]) >= 0);
     CHECK(mtaio_subscriber_receive(b.sub, 100 * MS, &m[0]) == MTAIO_ETIMEDOUT); /* four are open */
     CHECK(side_stats(&b).open == 4 && consumer_open(server.url, "receivers", "c") == 4);
@@ -211,9 +207,10 @@ static void comes_again(void **state) {
     mtaio_message_clear(&m); /* too late */
     side_end(&b);
     begin(&b, "again", NULL, EVERYTHING, how);
-    for (const char *const *topic = LIST("2", "3"); *topic; topic++) {
+    for (int seen[4] = {0}, i = 0; i < 2; i++) { /* in whichever order */
         CHECK(mtaio_subscriber_receive(b.sub, 5000 * MS, &m) >= 0);
-        CHECK(strcmp(mtaio_message_topic(&m), *topic) == 0);
+        int number = atoi(mtaio_message_topic(&m));
+        CHECK((number == 2 || number == 3) && seen[number]++ == 0);
         const char *times = mtaio_metadata_get(mtaio_message_metadata(&m), "mtaio-delivery");
         CHECK(times && atoi(times) >= 2);
         mtaio_message_clear(&m);
@@ -252,7 +249,7 @@ static void refused_to_send(void **state) {
     char *large = calloc(1, 2 << 20);
     begin(&a, "refused", EVERYTHING, NULL, MTAIO_NATS_STREAM(.window = 4));
     for (int i = 0; i < 10; i++) {
-        say(&a, "a b", "x");
+        side_says(&a, "a b", "x");
         CHECK(mtaio_publish(a.channel, "large", large, i % 2 ? 2 << 20 : (1 << 20) - 5) >=
               0); /* with its headers */
         for (const char *const *key = LIST("Nats-Rollup", "nats-expected-stream", "a:b"); *key; key++) {
@@ -261,7 +258,7 @@ static void refused_to_send(void **state) {
                                         -1) >= 0);
             mtaio_metadata_unref(metadata);
         }
-        say(&a, "good", "x");
+        side_says(&a, "good", "x");
     }
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     CHECK(side_stats(&a).refused == 50 && a.refused == 50 && side_stats(&a).acknowledged == 10);
@@ -276,7 +273,7 @@ static void full_stream(void **state) {
     (void)state;
     struct side a;
     begin(&a, "full", EVERYTHING, NULL, MTAIO_NATS_STREAM(.max_messages = 10, .refuses_when_full = true));
-    for (int i = 0; i < 25; i++) say(&a, "n", "x");
+    for (int i = 0; i < 25; i++) side_says(&a, "n", "x");
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     CHECK(side_stats(&a).acknowledged == 10 && side_stats(&a).refused == 15 && a.refused == 15);
     CHECK(side_stats(&a).unacknowledged == 0 && side_stats(&a).dropped == 0);
@@ -284,7 +281,7 @@ static void full_stream(void **state) {
     begin(&a, "rolls", EVERYTHING, NULL,
           MTAIO_NATS_STREAM(.max_messages = 10, .max_bytes = 100000, .max_age_ns = 3600000 * MS,
                             .is_in_memory = true, .replicas = 1, .duplicates_ns = 60000 * MS));
-    for (int i = 0; i < 25; i++) say(&a, "n", "x");
+    for (int i = 0; i < 25; i++) side_says(&a, "n", "x");
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     CHECK(side_stats(&a).acknowledged == 25 && side_stats(&a).refused == 0);
     CHECK(stream_count(server.url, "rolls") == 10 && stream_last(server.url, "rolls") == 25);
@@ -297,10 +294,10 @@ static void stream_that_comes_back(void **state) {
     (void)state;
     struct side a;
     begin(&a, "back", EVERYTHING, NULL, MTAIO_NATS_STREAM());
-    say(&a, "n", "x");
+    side_says(&a, "n", "x");
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     stream_delete(server.url, "back");
-    for (int i = 0; i < 100; i++) say(&a, "n", "x");
+    for (int i = 0; i < 100; i++) side_says(&a, "n", "x");
     EVENTUALLY(a.troubled >= 2);
     CHECK(mtaio_nats_flush(a.binding, 50 * MS) == MTAIO_ETIMEDOUT);
     CHECK(side_stats(&a).unacknowledged + side_stats(&a).unsent == 100 && side_stats(&a).acknowledged == 1);
@@ -309,7 +306,7 @@ static void stream_that_comes_back(void **state) {
     CHECK(side_stats(&a).acknowledged == 101 && stream_count(server.url, "back") == 100);
     CHECK(side_stats(&a).sent == 101 && side_stats(&a).refused == 0);
     stream_delete(server.url, "back");
-    say(&a, "n", "x");
+    side_says(&a, "n", "x");
     EVENTUALLY(side_stats(&a).unacknowledged == 1);
     int64_t start = support_now_ms();
     CHECK(mtaio_nats_unbind(a.binding, 200 * MS) == MTAIO_ETIMEDOUT && support_now_ms() - start < 3000);
@@ -335,16 +332,8 @@ static void duplicates(void **state) {
 
 /* --- Streams that are there, or cannot be ------------------------------------------------------ */
 
-static int bind_with(struct side *s, const mtaio_nats_binding_options *options) {
-    mtaio_nats_binding *b = NULL;
-    int r = mtaio_nats_bind(s->nats, s->channel, options, &b);
-    CHECK((r == 0) == (b != NULL));
-    mtaio_nats_binding_unref(b);
-    return r;
-}
-
 #define BIND(s, pre, ...)                                                                                    \
-    bind_with(s, MTAIO_NATS_BINDING_OPTIONS(.prefix = (pre), .send = EVERYTHING, .take = EVERYTHING,         \
+    side_bind(s, MTAIO_NATS_BINDING_OPTIONS(.prefix = (pre), .send = EVERYTHING, .take = EVERYTHING,         \
                                             .durable = MTAIO_NATS_STREAM(__VA_ARGS__)))
 
 /* "a stream of the name that lacks some of the topics, or of another name that has them"; one that has more
@@ -359,15 +348,15 @@ static void foreign_streams(void **state) {
     CHECK(BIND(&s, "foreign", .name = NULL) == MTAIO_ESYSTEM && strstr(mtaio_nats_error(), "overlap"));
     const char *const *good[] = {LIST("a.*"), LIST("a.x"), LIST("b.x.y"), LIST("a.x.c"), LIST("a.*.c")};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .take = good[i],
+        CHECK(side_bind(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .take = good[i],
                                                        .durable = MTAIO_NATS_STREAM(.name = "part"))) == 0);
     const char *const *bad[] = {LIST("a"), LIST("a.x.y"), LIST("a.**"),  LIST("b"),
                                 LIST("c"), LIST("*.x"),   LIST("b.x.**")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .send = bad[i],
+        CHECK(side_bind(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .send = bad[i],
                                                        .durable = MTAIO_NATS_STREAM(.name = "part"))) ==
               MTAIO_ESYSTEM);
-    CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .take = LIST("a.*"),
+    CHECK(side_bind(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "foreign", .take = LIST("a.*"),
                                                    .durable = MTAIO_NATS_STREAM(.name = "part",
                                                                                 .dead_topic = "dead"))) ==
           MTAIO_ESYSTEM);
@@ -407,7 +396,7 @@ static void wrong_arguments(void **state) {
     mtaio_nats_reply *reply;
     begin(&s, "wrong", EVERYTHING, EVERYTHING, MTAIO_NATS_STREAM());
     CHECK(mtaio_emitter_new(NULL, &closed) == 0 && mtaio_emitter_close(closed) >= 0);
-    CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING,
+    CHECK(side_bind(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING,
                                                    .durable = &(mtaio_nats_stream){.size = 1})) ==
           MTAIO_EINVAL);
     CHECK(BIND(&s, "w", .max_messages = -1) == MTAIO_EINVAL &&
@@ -428,13 +417,13 @@ static void wrong_arguments(void **state) {
         CHECK(BIND(&s, "w", .dead_topic = *topic) == MTAIO_ENAME);
     CHECK(BIND(&s, "w", .replicas = 3) == MTAIO_ESYSTEM && *mtaio_nats_error()); /* of one server */
     CHECK(stream_count(server.url, "w") == 0);
-    CHECK(bind_with(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING, .pack = true,
+    CHECK(side_bind(&s, MTAIO_NATS_BINDING_OPTIONS(.prefix = "w", .take = EVERYTHING, .pack = true,
                                                    .durable = MTAIO_NATS_STREAM(.name = "w"))) ==
           MTAIO_EINVAL);
     CHECK(mtaio_nats_ask(s.binding, "a", NULL, 0, 0, &reply) == MTAIO_EINVAL);
     CHECK(mtaio_nats_serve(s.binding, "a", MTAIO_NATS_SERVER(.call = NULL)) == MTAIO_EINVAL);
     CHECK(BIND(&s, "deep.name", .name = NULL) == 0); /* the stream deep_name */
-    say(&s, "n", "x");
+    side_says(&s, "n", "x");
     CHECK(mtaio_nats_flush(s.binding, -1) == 0 && stream_count(server.url, "wrong") == 1);
     mtaio_emitter_unref(closed);
     side_end(&s);
@@ -484,8 +473,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(example),
     };
     program = argc > 1 ? argv[1] : NULL;
-    server_start(&server, JETSTREAM);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, JETSTREAM);
 }

@@ -7,10 +7,6 @@
 
 static struct server server;
 
-static void say(struct side *s, const char *topic, const char *text) {
-    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
-}
-
 struct thing {
     int number;
 };
@@ -65,30 +61,30 @@ static void decoded_on_the_channel(void **state) {
                                   .durable = MTAIO_NATS_STREAM(.consumer = "c")});
     side_begin(&a, server.url,
                &(struct side_how){.prefix = "things", .send = EVERYTHING, .durable = MTAIO_NATS_STREAM()});
-    say(&a, "n", "7");
+    side_says(&a, "n", "7");
     expects_number(&b, 7, &m[0]);
     CHECK(things == 1 && consumer_open(server.url, "things", "c") == 1);
     mtaio_message_clear(&m[0]);
     EVENTUALLY(things == 0 && consumer_open(server.url, "things", "c") == 0);
-    say(&a, "n", "1");
-    say(&a, "n", "1");
+    side_says(&a, "n", "1");
+    side_says(&a, "n", "1");
     for (int i = 0; i < 2; i++) expects_number(&b, 1, &m[i]);
     mtaio_message_clear(&m[1]);
     support_sleep_ms(50);
     CHECK(ones == 1 && side_stats(&b).open == 2); /* which of them it was cannot be told */
     mtaio_message_clear(&m[0]);
     EVENTUALLY(ones == 0 && consumer_open(server.url, "things", "c") == 0);
-    say(&a, "n", "2 within");
+    side_says(&a, "n", "2 within");
     side_expects(&b, "n", " within");
-    say(&a, "bytes", "as they are");
+    side_says(&a, "bytes", "as they are");
     side_expects(&b, "bytes", "as they are");
-    say(&a, "n", "0");
+    side_says(&a, "n", "0");
     EVENTUALLY(b.refused == 1 && consumer_open(server.url, "things", "c") == 0);
     CHECK(side_stats(&b).open == 0 && side_stats(&b).refused == 1 && side_stats(&b).taken == 5);
     CHECK(mtaio_channel_close(b.channel) == 0);
-    say(&a, "n", "7");
-    say(&a, "n", "1");
-    say(&a, "bytes", "x");
+    side_says(&a, "n", "7");
+    side_says(&a, "n", "1");
+    side_says(&a, "bytes", "x");
     EVENTUALLY(b.troubled == 1);
     side_end(&a);
     side_end(&b);
@@ -121,9 +117,9 @@ static void decoded_events(void **state) {
                    .durable = MTAIO_NATS_STREAM(.consumer = "c", .emitter = em, .again_ns = 10 * MS)});
     side_begin(&a, server.url,
                &(struct side_how){.prefix = "events", .send = EVERYTHING, .durable = MTAIO_NATS_STREAM()});
-    say(&a, "n", "7");
-    say(&a, "n", "1");
-    say(&a, "bytes", "as they are");
+    side_says(&a, "n", "7");
+    side_says(&a, "n", "1");
+    side_says(&a, "bytes", "as they are");
     EVENTUALLY(seen == 6 && side_stats(&b).open == 0 && things == 0 && ones == 0);
     CHECK(side_stats(&b).redelivered == 3);
     side_end(&a);
@@ -136,8 +132,5 @@ int main(void) {
         cmocka_unit_test(decoded_on_the_channel),
         cmocka_unit_test(decoded_events),
     };
-    server_start(&server, JETSTREAM);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, JETSTREAM);
 }

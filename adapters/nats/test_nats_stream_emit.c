@@ -73,10 +73,6 @@ static void worker_end(struct worker *w) {
     mtaio_emitter_unref(w->emitter);
 }
 
-static void say(struct side *s, const char *topic, const char *text) {
-    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
-}
-
 static void complete(struct worker *w, unsigned call, int status) {
     CHECK(mtaio_deferral_complete(w->deferrals[call], status) == 0);
     mtaio_deferral_unref(w->deferrals[call]);
@@ -87,7 +83,7 @@ static void store(const char *prefix, const char *topic, const char *text) {
     struct side a;
     side_begin(&a, server.url,
                &(struct side_how){.prefix = prefix, .send = EVERYTHING, .durable = MTAIO_NATS_STREAM()});
-    say(&a, topic, text);
+    side_says(&a, topic, text);
     CHECK(mtaio_nats_flush(a.binding, -1) == 0);
     side_end(&a);
 }
@@ -100,7 +96,7 @@ static void emitted(void **state) {
     (void)state;
     struct worker w = {0};
     worker_begin(&w, "emitted", MTAIO_NATS_STREAM());
-    say(&w.side, "job.a", "own");
+    side_says(&w.side, "job.a", "own");
     side_expects(&w.side, "job.a", "own"); /* from the channel */
     EVENTUALLY(w.calls == 1 && side_stats(&w.side).open == 0);
     CHECK(strcmp(w.last, "own") == 0);
@@ -127,7 +123,7 @@ static void deferring(void **state) {
     (void)state;
     struct worker w = {.defers = true};
     worker_begin(&w, "deferring", MTAIO_NATS_STREAM(.max_open = 2));
-    for (int i = 0; i < 3; i++) say(&w.side, "job.a", "x");
+    for (int i = 0; i < 3; i++) side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.deferrals[1]);
     support_sleep_ms(100);
     CHECK(w.calls == 2 && side_stats(&w.side).open == 2);
@@ -146,7 +142,7 @@ static void long_handler(void **state) {
     (void)state;
     struct worker w = {.defers = true};
     worker_begin(&w, "long", MTAIO_NATS_STREAM(.ack_wait_ns = 400 * MS));
-    say(&w.side, "job.a", "x");
+    side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.deferrals[0]);
     support_sleep_ms(1500);
     complete(&w, 0, 0);
@@ -163,7 +159,7 @@ static void failing(void **state) {
     (void)state;
     struct worker w = {.failures_left = 3};
     worker_begin(&w, "failing", MTAIO_NATS_STREAM(.max_deliveries = 5));
-    say(&w.side, "job.a", "x");
+    side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.calls == 4 && side_stats(&w.side).open == 0);
     support_sleep_ms(100);
     CHECK(w.calls == 4 && w.marked == 3 && w.dead == 0 && side_stats(&w.side).redelivered == 3);
@@ -221,10 +217,10 @@ static void dead_nowhere(void **state) {
     (void)state;
     struct worker w = {.failures_left = 100, .result = MTAIO_ECANCELED};
     worker_begin(&w, "nowhere", MTAIO_NATS_STREAM(.max_deliveries = 1));
-    say(&w.side, "job.a", "x");
+    side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.dead == 1 && side_stats(&w.side).open == 0);
     CHECK(strcmp(w.told, "job.a: cancelled") == 0 && w.calls == 1);
-    say(&w.side, "error", "x");
+    side_says(&w.side, "error", "x");
     EVENTUALLY(w.dead == 2 && side_stats(&w.side).open == 0);
     CHECK(strncmp(w.told, "error: ", 7) == 0);
     EVENTUALLY(consumer_open(server.url, "nowhere", "workers") == 0);
@@ -239,7 +235,7 @@ static void dead_and_no_room(void **state) {
     worker_begin(&w, "noroom",
                  MTAIO_NATS_STREAM(.max_messages = 1, .refuses_when_full = true, .max_deliveries = 1,
                                    .dead_topic = "grave"));
-    say(&w.side, "job.a", "x");
+    side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.side.troubled >= 2);
     CHECK(w.calls == 1 && w.dead == 0 && side_stats(&w.side).open == 1 && side_stats(&w.side).dead == 0);
     stream_purge(server.url, "noroom");
@@ -275,7 +271,7 @@ static void ending_with_open_emissions(void **state) {
     (void)state;
     struct worker w = {.defers = true};
     worker_begin(&w, "ending", MTAIO_NATS_STREAM(.ack_wait_ns = 1000 * MS));
-    say(&w.side, "job.a", "x");
+    side_says(&w.side, "job.a", "x");
     EVENTUALLY(w.deferrals[0]);
     int64_t start = support_now_ms();
     CHECK(mtaio_nats_unbind(w.side.binding, 200 * MS) == MTAIO_ETIMEDOUT);
@@ -360,15 +356,15 @@ static void deleted_consumer(void **state) {
     (void)state;
     struct worker w = {0};
     worker_begin(&w, "deleted", MTAIO_NATS_STREAM(.again_ns = 3600000 * MS));
-    say(&w.side, "job.a", "1");
+    side_says(&w.side, "job.a", "1");
     EVENTUALLY(w.calls == 1 && side_stats(&w.side).open == 0);
     w.failures_left = 1;
-    say(&w.side, "job.a", "2");
+    side_says(&w.side, "job.a", "2");
     EVENTUALLY(w.calls == 2 && side_stats(&w.side).open == 0); /* given back, for an hour */
-    say(&w.side, "job.a", "3");
+    side_says(&w.side, "job.a", "3");
     EVENTUALLY(w.calls == 3 && side_stats(&w.side).open == 0);
     consumer_delete(server.url, "deleted", "workers");
-    say(&w.side, "job.a", "4");
+    side_says(&w.side, "job.a", "4");
     EVENTUALLY(w.calls == 5 && side_stats(&w.side).open == 0 && strcmp(w.last, "4") == 0);
     CHECK(w.marked == 1); /* the second */
     support_sleep_ms(300);
@@ -392,8 +388,5 @@ int main(void) {
         cmocka_unit_test(closed_channel),
         cmocka_unit_test(deleted_consumer),
     };
-    server_start(&server, JETSTREAM);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    return RUN_WITH_SERVER(tests, &server, JETSTREAM);
 }

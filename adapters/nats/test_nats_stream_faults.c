@@ -5,48 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "short_memory.h"
 #include "test_stream.h"
 
 static struct server server;
 
 /* --- Memory that fails ------------------------------------------------------------------------- */
-
-static atomic_long countdown; /* the allocation that fails; 0: none does */
-
-static bool fails(void) {
-    long left = countdown;
-    while (left > 0)
-        if (atomic_compare_exchange_weak(&countdown, &left, left - 1)) return left == 1;
-    return false;
-}
-
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-char *__wrap_strdup(const char *text);
-void *__wrap_realloc(void *old, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t bytes) { return fails() ? NULL : __real_malloc(bytes); }
-void *__wrap_calloc(size_t n, size_t bytes) { return fails() ? NULL : __real_calloc(n, bytes); }
-void *__wrap_realloc(void *old, size_t bytes) { return fails() ? NULL : __real_realloc(old, bytes); }
-char *__wrap_strdup(const char *text) { return fails() ? NULL : __real_strdup(text); }
-
-static void *take(size_t bytes, void *ctx) {
-    (void)ctx;
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-static void *resize(void *old, size_t old_bytes, size_t bytes, void *ctx) {
-    (void)old_bytes, (void)ctx;
-    return fails() ? NULL : __real_realloc(old, bytes);
-}
-
-static void give(void *block, size_t bytes, void *ctx) {
-    (void)bytes, (void)ctx;
-    free(block);
-}
 
 /* Binding: ENOMEM, and nothing of it stays; the next time it is bound. */
 static void binding(void **state) {
@@ -58,15 +22,15 @@ static void binding(void **state) {
     CHECK(mtaio_emitter_new(NULL, &em) == 0);
     do {
         mtaio_nats_binding *b = NULL;
-        countdown = ++n;
+        memory_fails_in(++n);
         int r = mtaio_nats_bind(
             s.nats, s.channel,
             MTAIO_NATS_BINDING_OPTIONS(.prefix = "short", .send = EVERYTHING, .take = EVERYTHING,
                                        .durable = MTAIO_NATS_STREAM(.consumer = n % 2 ? "c" : NULL,
                                                                     .emitter = em, .dead_topic = "dead")),
             &b);
-        left = countdown;
-        countdown = 0;
+        left = memory_left();
+        memory_fails_in(0);
         CHECK((r == 0) == (b != NULL) && (r == 0 || r == MTAIO_ENOMEM));
         CHECK(left > 0 || r == MTAIO_ENOMEM || n > 10);
         mtaio_nats_binding_unref(b);
@@ -87,7 +51,7 @@ static int handle(mtaio_event *event, void *ctx) {
 
 static int decode(mtaio_publication *p, void *ctx) {
     (void)ctx;
-    char *copy = __real_malloc(p->bytes + 1);
+    char *copy = memory_get(p->bytes + 1);
     memcpy(copy, p->data, p->bytes);
     p->data = copy;
     p->release = free;
@@ -100,13 +64,13 @@ static void with_failures(struct side *s, const char *prefix, unsigned n, unsign
     int raw = raw_connect(server.port);
     char line[128];
     for (unsigned i = 1; i <= n; i++) {
-        countdown = i % 20 + 1;
+        memory_fails_in(i % 20 + 1);
         snprintf(line, sizeof line, "HPUB %s.n 21 22\r\nNATS/1.0\r\nk: vvvv\r\n\r\nx\r\n", prefix);
         raw_send(raw, line);
         for (int64_t limit = support_now_ms() + 10000; seen(s) < i || side_stats(s).open > 0;
              support_sleep_ms(1))
             CHECK(support_now_ms() < limit);
-        countdown = 0;
+        memory_fails_in(0);
         CHECK(seen(s) == i);
     }
     CHECK(side_stats(s).redelivered > 0 && side_stats(s).refused == 0);
@@ -184,17 +148,6 @@ static void hostile_messages(void **state) {
     close(raw);
 }
 
-/* The next word that begins so, in what the server sends. */
-static void read_word(int raw, const char *beginning, char *ret, size_t size) {
-    CHECK(raw_reads(raw, beginning));
-    size_t n = (size_t)snprintf(ret, size, "%s", beginning);
-    for (char c; n < size - 1; ret[n++] = c) {
-        CHECK(read(raw, &c, 1) == 1);
-        if (c <= ' ') break;
-    }
-    ret[n] = '\0';
-}
-
 /* Who learns of the subjects on which acknowledgements and messages come may write there: what is neither is
  * passed over, and what follows arrives. */
 static void hostile_answers(void **state) {
@@ -222,10 +175,10 @@ static void hostile_answers(void **state) {
                                   .send = EVERYTHING,
                                   .take = EVERYTHING,
                                   .durable = MTAIO_NATS_STREAM(.consumer = "c")});
-    read_word(raw, "_INBOX.", asks, sizeof asks);
+    raw_read_word(raw, "_INBOX.", asks, sizeof asks);
     CHECK(mtaio_publish(s.channel, "first", "x", 1) >= 0);
     side_expects(&s, "first", "x");
-    read_word(raw, "_INBOX.", acks, sizeof acks);
+    raw_read_word(raw, "_INBOX.", acks, sizeof acks);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         for (int which = 0; which < 2; which++) {
             snprintf(line, sizeof line, texts[i], which ? acks : asks);
@@ -249,17 +202,12 @@ static void hostile_answers(void **state) {
 }
 
 int main(void) {
-    static const mtaio_allocator allocator = {
-        .size = sizeof allocator, .alloc = take, .resize = resize, .free = give};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(binding),
         cmocka_unit_test(taking),
         cmocka_unit_test(hostile_messages),
         cmocka_unit_test(hostile_answers),
     };
-    CHECK(mtaio_set_allocator(&allocator) == 0);
-    server_start(&server, JETSTREAM);
-    int failures = cmocka_run_group_tests(tests, NULL, NULL);
-    server_end(&server);
-    return failures;
+    CHECK(memory_begin() == 0);
+    return RUN_WITH_SERVER(tests, &server, JETSTREAM);
 }

@@ -92,6 +92,11 @@ void server_end(struct server *s) {
     CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
+int server_end_after(struct server *s, int failures) {
+    server_end(s);
+    return failures;
+}
+
 /* --- Bytes ------------------------------------------------------------------------------------- */
 
 void raw_send_bytes(int fd, const void *bytes, size_t n) {
@@ -116,6 +121,16 @@ bool raw_reads(int fd, const char *text) {
         if (n >= strlen(text) && strcmp(got + n - strlen(text), text) == 0) return true;
     }
     return false;
+}
+
+void raw_read_word(int fd, const char *beginning, char *ret, size_t size) {
+    CHECK(raw_reads(fd, beginning));
+    size_t n = (size_t)snprintf(ret, size, "%s", beginning);
+    for (char c; n < size - 1; ret[n++] = c) {
+        CHECK(recv(fd, &c, 1, 0) == 1);
+        if (c <= ' ') break;
+    }
+    ret[n] = '\0';
 }
 
 void raw_send(int fd, const char *text) {
@@ -162,6 +177,7 @@ void side_begin(struct side *s, const char *url, const struct side_how *how) {
     CHECK(mtaio_channel_new(NULL, &s->channel) == 0);
     CHECK(mtaio_subscribe(s->channel, NULL, &s->sub) == 0);
     CHECK(mtaio_nats_open(MTAIO_NATS_OPTIONS(.servers = url, .events = s->events, .retry_ns = 20 * MS,
+                                             .timeout_ns = how->timeout_ns,
                                              .resume_ns = how->resume_ns ? how->resume_ns : 2000 * MS),
                           &s->nats) == 0);
     CHECK(mtaio_nats_bind(s->nats, s->channel,
@@ -186,6 +202,18 @@ mtaio_nats_stats side_stats(const struct side *s) {
     mtaio_nats_stats stats = {.size = sizeof stats};
     CHECK(mtaio_nats_stats_get(s->binding, &stats) == 0);
     return stats;
+}
+
+void side_says(struct side *s, const char *topic, const char *text) {
+    CHECK(mtaio_publish(s->channel, topic, text, strlen(text)) >= 0);
+}
+
+int side_bind(struct side *s, const mtaio_nats_binding_options *options) {
+    mtaio_nats_binding *b = NULL;
+    int r = mtaio_nats_bind(s->nats, s->channel, options, &b);
+    CHECK((r == 0) == (b != NULL));
+    mtaio_nats_binding_unref(b);
+    return r;
 }
 
 void side_expects(struct side *s, const char *topic, const char *text) {

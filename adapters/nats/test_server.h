@@ -9,6 +9,7 @@
 #include "support.h"
 
 #define MS INT64_C(1000000)
+#define HOUR (3600000 * MS) /* for what is not to be waited for: the test would time out */
 
 /* Under a sanitizer, where there are fewer rounds. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -35,6 +36,11 @@ void server_restart(struct server *s, const char *const *options); /* on the sam
 void server_kill(struct server *s);                                /* -9 */
 void server_end(struct server *s);
 
+/* The tests, while the server runs: what main returns. */
+#define RUN_WITH_SERVER(tests, server, options)                                                              \
+    (server_start(server, options), server_end_after(server, cmocka_run_group_tests(tests, NULL, NULL)))
+int server_end_after(struct server *s, int failures);
+
 int free_port(void);
 int listen_on(int *ret_port);
 
@@ -43,6 +49,9 @@ int raw_connect(int port);               /* greets, and waits for the answer */
 void raw_send(int fd, const char *text); /* and waits until the server has read it */
 void raw_send_bytes(int fd, const void *bytes, size_t n);
 bool raw_reads(int fd, const char *text); /* within five seconds */
+
+/* The next word that begins so, in what the server sends. */
+void raw_read_word(int fd, const char *beginning, char *ret, size_t size);
 
 extern const char *const EVERYTHING[];
 
@@ -64,11 +73,15 @@ struct side_how {
     bool pack;
     const mtaio_nats_stream *durable;
     const char *prefix; /* NULL: "shop" */
+    int64_t timeout_ns; /* 0: the default */
     int64_t resume_ns;  /* 0: 2 s, so that no slow machine decides whether peers are back in time */
 };
 void side_begin(struct side *s, const char *url, const struct side_how *how);
 void side_end(struct side *s);
 mtaio_nats_stats side_stats(const struct side *s);
+void side_says(struct side *s, const char *topic, const char *text); /* publishes it */
+int side_bind(struct side *s,
+              const mtaio_nats_binding_options *options); /* and unbinds: what that returned */
 
 /* The next message has this topic (NULL: none) and these bytes, a string (NULL: whichever). */
 void side_expects(struct side *s, const char *topic, const char *text);

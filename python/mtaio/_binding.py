@@ -6,12 +6,10 @@ import math
 import os
 import threading
 import weakref
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 from mtaio import _emitting
 from mtaio._handlers import in_loop
-from mtaio._streams import nanoseconds
+from mtaio._values import Stats, nanoseconds
 from mtaio.exceptions import EventError, NatsClosedError, NatsError, NatsTimeoutError
 
 try:
@@ -22,72 +20,6 @@ except ImportError as _error:
 
 _AT_ONCE = 256   # messages taken before the loop may do something else
 OVERFLOW = {'block': 1, 'drop_oldest': 2, 'drop_newest': 3, 'error': 4}   # the library's numbers
-
-
-# --- What users see ---
-
-class Codec(Protocol):
-    """How data become bytes, and bytes data. What cannot be encoded or decoded raises any exception."""
-
-    def encode(self, data, /):
-        ...
-
-    def decode(self, data, /):
-        ...
-
-
-@dataclass(frozen=True)
-class State:
-    """The data of the events that tell how a connection fares.
-
-    Attributes:
-        server: The server's URL, "" while there is none
-        prefix: Of the binding that it is about, or ""
-        text: What the client library said, or why something was refused
-        count: How many messages were lost, dropped or refused by this event
-        missed: How many events before this one were not told, because they came faster than the loop looked
-    """
-    server: str = ''
-    prefix: str = ''
-    text: str = ''
-    count: int = 0
-    missed: int = 0
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a binding has counted.
-
-    Attributes:
-        sent: Given to the server
-        unsent: Waiting to be sent
-        dropped: By the policy of the buffer, or with the end of the binding
-        taken: Published on the channel
-        lost: Known to be missing
-        refused: Neither sent nor taken, because they are no valid messages, or could not be encoded or decoded
-        acknowledged, unacknowledged: Durable: sent, and stored by the server, or not known to be
-        open: Durable: taken, and not acknowledged yet
-        redelivered: Durable: taken with the mark that it may have been here before
-        dead: Durable: given up after so many deliveries
-    """
-    sent: int
-    unsent: int
-    dropped: int
-    taken: int
-    lost: int
-    refused: int
-    acknowledged: int = 0
-    unacknowledged: int = 0
-    open: int = 0
-    redelivered: int = 0
-    dead: int = 0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What somebody asks: the handler of the topic returns the answer."""
-    topic: str
-    data: Any
 
 
 # --- Arguments ---
@@ -244,6 +176,7 @@ class Binding:
             timeout: Seconds; None: those of the connection
 
         Raises:
+            NatsHandlerError: The handler has failed, and this is what it says
             NatsTimeoutError: There was no answer
             NatsNoRespondersError: Nobody serves the topic, or takes it
             NatsError: There is no connection at the moment, the answer cannot be decoded, ...
@@ -276,9 +209,9 @@ class Binding:
             async def price(request):
                 return prices[request.topic]
 
-        Requests are handled in tasks of their own, however many there are. A handler that raises does not answer, so
-        who asks finds the time over; the failure becomes an "error" event of the connection's emitter, or where nothing
-        handles that, goes to the loop's exception handler.
+        Requests are handled in tasks of their own, however many there are. Where a handler raises, who asks is told the
+        message of the exception, and nothing else of it; the failure becomes an "error" event of the connection's
+        emitter, or where nothing handles that, goes to the loop's exception handler.
 
         Args:
             pattern: Of topics

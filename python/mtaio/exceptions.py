@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterable, List, Tuple
 
 __all__ = ['MTAIOError', 'EventError', 'EventEmitError', 'EventHandlerError', 'EventTimeoutError', 'ChannelError',
            'ChannelClosedError', 'ChannelFullError', 'ChannelEmptyError', 'ChannelTimeoutError', 'NatsError',
-           'NatsClosedError', 'NatsNoRespondersError', 'NatsTimeoutError']
+           'NatsClosedError', 'NatsHandlerError', 'NatsNoRespondersError', 'NatsTimeoutError']
 
 
 class MTAIOError(Exception):
@@ -115,6 +115,10 @@ class NatsError(ChannelError):
 
 class NatsClosedError(NatsError, ChannelClosedError):
     """The connection, or the binding, is closed."""
+
+
+class NatsHandlerError(NatsError):
+    """Who was asked has failed; this is what he says of it."""
 
 
 class NatsNoRespondersError(NatsError):

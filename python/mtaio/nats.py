@@ -19,13 +19,14 @@ import warnings
 import weakref
 
 from mtaio import _emitting
-from mtaio._binding import (OVERFLOW, Binding, Codec, Deadline, Reader, Request, State, Stats, _nats, codec_of,
-                            on_thread, path_of, patterns_of, settle, unwatch)
+from mtaio._binding import (OVERFLOW, Binding, Deadline, Reader, _nats, codec_of, on_thread, path_of, patterns_of, settle,
+                            unwatch)
 from mtaio._channels import TopicChannel
 from mtaio._handlers import in_loop
-from mtaio._streams import Stream, nanoseconds
+from mtaio._values import Codec, Request, State, Stats, Stream, nanoseconds
 from mtaio.events import EventEmitter
-from mtaio.exceptions import EventEmitError, EventHandlerError, NatsClosedError, NatsError, NatsTimeoutError
+from mtaio.exceptions import (EventEmitError, EventHandlerError, NatsClosedError, NatsError, NatsTimeoutError,
+                              _described)
 
 __all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'Stream', 'connect']
 
@@ -71,6 +72,18 @@ async def connect(servers='nats://127.0.0.1:4222', *, events=None, name=None, us
         *map(path_of, (credentials, tls_ca, tls_certificate, tls_key)), nanoseconds(timeout, 'timeout', 0),
         nanoseconds(retry, 'retry', 0), nanoseconds(resume, 'resume', 0), bool(send_asap))
     return Connection(inner, events)
+
+
+def _fail(request, error):
+    """Tell who asks, where that is possible: what the error says, and nothing else of it."""
+    try:
+        text = str(error)
+    except Exception:   # whatever is raised there
+        text = ''
+    try:
+        request.fail(text.encode('utf-8', 'replace').replace(b'\0', b' '))
+    except (NatsError, MemoryError):   # who asks finds the time over
+        pass
 
 
 class Connection:
@@ -269,14 +282,18 @@ class Connection:
             topic, data = request.read(binding._inner)
         except Exception as error:   # whatever a codec raises
             binding._inner.refuse(f'{type(error).__name__}: {error}')
+            _fail(request, 'the request cannot be decoded')
             return
         try:
             answer = handler(Request(topic, data))
             if inspect.isawaitable(answer):
                 answer = await answer
             request.answer(binding._inner, answer)
-        except Exception as error:
-            failure = NatsError(f'a request of {topic!r} was not answered: {type(error).__name__}: {error}')
+        except BaseException as error:
+            _fail(request, error)
+            if not isinstance(error, Exception):
+                raise
+            failure = NatsError(f'a request of {topic!r} failed: {_described(error)}')
             failure.__cause__ = error
             await self._report(failure)
 

@@ -1,11 +1,10 @@
 import os
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, overload
+from typing import Any, Literal, SupportsFloat, TypeVar, overload
 
 from typing_extensions import Self
 
+from mtaio._values import Codec as Codec, Request as Request, State as State, Stats as Stats, Stream as Stream
 from mtaio.events import Channel, EventEmitter, TopicChannel
 
 __all__ = ['Binding', 'Codec', 'Connection', 'Request', 'State', 'Stats', 'Stream', 'connect']
@@ -15,57 +14,6 @@ _Patterns = str | Iterable[str]
 _Path = str | os.PathLike[str]
 _Overflow = Literal['block', 'drop_oldest', 'drop_newest', 'error']
 _CodecName = Literal['bytes', 'str', 'json']
-
-class Codec(Protocol):
-    def encode(self, data: Any, /) -> bytes: ...
-    def decode(self, data: bytes, /) -> Any: ...
-
-@dataclass(frozen=True)
-class State:
-    server: str = ''
-    prefix: str = ''
-    text: str = ''
-    count: int = 0
-    missed: int = 0
-
-@dataclass(frozen=True)
-class Stats:
-    sent: int
-    unsent: int
-    dropped: int
-    taken: int
-    lost: int
-    refused: int
-    acknowledged: int = 0
-    unacknowledged: int = 0
-    open: int = 0
-    redelivered: int = 0
-    dead: int = 0
-
-@dataclass(frozen=True)
-class Stream:
-    name: str | None = None
-    max_messages: int = 0
-    max_bytes: int = 0
-    max_age: float = 0
-    refuse_when_full: bool = False
-    in_memory: bool = False
-    replicas: int = 1
-    duplicates: float = 0
-    window: int = 1024
-    consumer: str | None = None
-    start: Literal['new', 'all', 'last'] | int | datetime = 'new'
-    max_open: int = 1024
-    ack_wait: float = 30
-    emitter: EventEmitter | None = None
-    again: float = 1
-    max_deliveries: int = 0
-    dead_topic: str | None = None
-
-@dataclass(frozen=True)
-class Request:
-    topic: str
-    data: Any
 
 async def connect(servers: _Patterns = 'nats://127.0.0.1:4222', *, events: EventEmitter | None = None,
                   name: str | None = None, user: str | None = None, password: str | None = None,

@@ -11,13 +11,15 @@ static PyObject *class_of(int status) {
         return nats_module.ClosedError;
     case MTAIO_EABANDONED:
         return nats_module.NoRespondersError;
+    case MTAIO_EHANDLER:
+        return nats_module.HandlerError;
     default:
         return nats_module.Error;
     }
 }
 
 static const char *text_of(int status, const char *words) {
-    if (status == MTAIO_ESYSTEM && *words) return words;
+    if ((status == MTAIO_ESYSTEM || status == MTAIO_EHANDLER) && *words) return words;
     if (status == MTAIO_EAGAIN) return "there is no connection at the moment";
     if (status == MTAIO_EABANDONED) return "nobody answers requests of this topic";
     return mtaio_error_text(status);
@@ -30,7 +32,11 @@ PyObject *nats_raise(int status, const char *doing) {
 
 PyObject *nats_error_new(int status, const char *words) {
     if (status == MTAIO_ENOMEM) return PyObject_CallNoArgs(PyExc_MemoryError);
-    return PyObject_CallFunction(class_of(status), "s", text_of(status, words));
+    const char *utf8 = text_of(status, words); /* or not quite: it may come from the network */
+    PyObject *text = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)strlen(utf8), "replace");
+    PyObject *error = text ? PyObject_CallOneArg(class_of(status), text) : NULL;
+    Py_XDECREF(text);
+    return error;
 }
 
 bool nats_take_words(char *ret, size_t size) {

@@ -10,7 +10,8 @@ static int find_exceptions(void) {
     } wanted[] = {{"NatsError", &nats_module.Error},
                   {"NatsTimeoutError", &nats_module.TimeoutError},
                   {"NatsClosedError", &nats_module.ClosedError},
-                  {"NatsNoRespondersError", &nats_module.NoRespondersError}};
+                  {"NatsNoRespondersError", &nats_module.NoRespondersError},
+                  {"NatsHandlerError", &nats_module.HandlerError}};
     PyObject *exceptions = PyImport_ImportModule("mtaio.exceptions");
     int r = exceptions ? 0 : -1;
     for (size_t i = 0; r == 0 && i < sizeof wanted / sizeof *wanted; i++) {

@@ -20,7 +20,7 @@
 /* What is looked up when the module is imported; strong references. */
 extern struct nats_module {
     const struct core_api *core;
-    PyObject *Error, *TimeoutError, *ClosedError, *NoRespondersError; /* of mtaio.exceptions */
+    PyObject *Error, *TimeoutError, *ClosedError, *NoRespondersError, *HandlerError; /* of mtaio.exceptions */
 } nats_module;
 
 #define SLOT(function) ((void *)(uintptr_t)(function))

@@ -17,7 +17,7 @@ static void answered(int result, mtaio_nats_reply *reply, void *ctx) {
     struct answer_mail *m = ctx;
     m->result = result;
     m->reply = reply;
-    if (result == MTAIO_ESYSTEM) snprintf(m->words, sizeof m->words, "%s", mtaio_nats_error());
+    snprintf(m->words, sizeof m->words, "%s", mtaio_nats_error());
     atomic_fetch_add(&m->refs, 1); /* the mailbox's */
     mailbox_put(m->box, &m->mail);
 }
@@ -75,9 +75,10 @@ struct service {
 static void on_request(mtaio_nats_request *request, void *ctx) {
     const struct service *service = ctx;
     struct request_mail *m = mailbox_admit(service->box) ? calloc(1, sizeof *m) : NULL;
-    if (!m) { /* who asked is told by his time limit */
+    if (!m) {
         const mtaio_nats_state state = {"", "", "requests come faster than they are answered", 1};
         mailbox_tell(service->box, "nats.lagging", &state);
+        mtaio_nats_respond_error(request, state.text);
         mtaio_nats_request_unref(request);
         return;
     }
@@ -167,9 +168,18 @@ static PyObject *request_answer(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* fail(text): answers that it failed; UTF-8, without NUL. */
+static PyObject *request_fail(PyObject *self, PyObject *text) {
+    if (!PyBytes_Check(text)) return PyErr_Format(PyExc_TypeError, "bytes are wanted");
+    int r = mtaio_nats_respond_error(((nats_request *)self)->inner, PyBytes_AS_STRING(text));
+    if (r < 0) return nats_raise(r, "cannot answer");
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef request_methods[] = {
     {"read", request_read, METH_O, NULL},
     {"answer", request_answer, METH_VARARGS, NULL},
+    {"fail", request_fail, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

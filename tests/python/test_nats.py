@@ -8,7 +8,7 @@ import pytest
 
 from mtaio.events import Channel, EventEmitter, TopicChannel
 from mtaio.exceptions import (ChannelClosedError, ChannelError, ChannelFullError, MTAIOError, NatsClosedError, NatsError,
-                              NatsTimeoutError)
+                              NatsHandlerError, NatsTimeoutError)
 
 nats = pytest.importorskip('mtaio.nats', reason='this package was built without libnats')
 from mtaio._binding import codec_of   # noqa: E402
@@ -348,6 +348,7 @@ async def test_logging_in():
 def test_exceptions_are_of_the_family():
     assert issubclass(NatsError, ChannelError) and issubclass(NatsError, MTAIOError)
     assert issubclass(NatsTimeoutError, NatsError) and issubclass(NatsTimeoutError, asyncio.TimeoutError)
+    assert issubclass(NatsHandlerError, NatsError)
     assert issubclass(NatsClosedError, NatsError) and issubclass(NatsClosedError, ChannelClosedError)
 
 
@@ -434,7 +435,7 @@ async def test_a_request_that_is_cancelled_is_over(server):
         assert not a.connection._answers
 
 
-async def test_a_handler_that_fails_does_not_answer_and_is_told(server):
+async def test_a_handler_that_fails_answers_so_and_is_told(server):
     async with Side(server.url) as a, Side(server.url) as b:
         errors = []
         b.events.on('error', lambda event: errors.append(event.data))
@@ -444,10 +445,58 @@ async def test_a_handler_that_fails_does_not_answer_and_is_told(server):
 
         await b.binding.serve('fail', fail)
         await b.binding.serve('odd', lambda request: {1, 2})   # no JSON
-        for topic in 'fail', 'odd':
-            await refused(NatsTimeoutError, a.binding.request(topic, timeout=0.2))
-        assert [type(error) for error in errors] == [NatsError, NatsError]
+        await b.binding.serve('large', lambda request: 'x' * (2 << 20))   # more than the server takes
+        assert await refused(NatsHandlerError, a.binding.request('fail', timeout=3600)) == "'no tea'"
+        assert 'JSON' in await refused(NatsHandlerError, a.binding.request('odd', timeout=3600))
+        assert 'limit' in await refused(NatsHandlerError, a.binding.request('large', timeout=3600))
+        while len(errors) < 3:
+            await asyncio.sleep(0.001)
+        assert [type(error) for error in errors] == [NatsError] * 3
         assert isinstance(errors[0].__cause__, KeyError) and "'fail'" in str(errors[0])
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError('secret')
+
+
+@pytest.mark.parametrize('error, text', [
+    (ValueError('no tea'), 'no tea'), (ValueError(), 'a handler failed'), (Unspeakable(), 'a handler failed'),
+    (asyncio.CancelledError(), 'a handler failed'), (ValueError('a\r\nb\0c\x1b!'), 'a  b c !'),
+    (ValueError('\ud800'), '?'), (ValueError('ä' * 300), 'ä' * 127)], ids=range(7))
+async def test_the_message_of_an_exception_is_sent_and_nothing_else(server, error, text):
+    async with Side(server.url) as a, Side(server.url) as b:
+        b.events.on('error', lambda event: None)
+
+        async def fail(request):
+            raise error from KeyError('secret')
+
+        await b.binding.serve('fail', fail)
+        assert await refused(NatsHandlerError, a.binding.request('fail', timeout=3600)) == text
+
+
+async def test_errors_of_others(server):
+    """A peer of any kind: what it says is read with care."""
+    reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\nSUB shop.foreign 1\r\nPING\r\n')
+    while await reader.readline() != b'PONG\r\n':
+        pass
+
+    async def answer(headers, data):
+        while not (line := await reader.readline()).startswith(b'MSG shop.foreign 1 '):
+            assert line
+        writer.write(b'HPUB %s %d %d\r\n%s%s\r\n' % (line.split()[3], len(headers), len(headers + data), headers, data))
+
+    async with Side(server.url, take='x') as a:
+        for said, text in [(b'no tea', 'no tea'), ('Grüße'.encode(), 'Grüße'), (b'\xff\x01', '\ufffd '),
+                           (b'x' * 5000, 'x' * 255)]:
+            asking = asyncio.ensure_future(a.binding.request('foreign', timeout=60))
+            await answer(b'NATS/1.0\r\nNats-Service-Error: %s\r\nNats-Service-Error-Code: 400\r\n\r\n' % said, b'{}')
+            assert await refused(NatsHandlerError, asking) == text
+        asking = asyncio.ensure_future(a.binding.request('foreign', timeout=60))
+        await answer(b'NATS/1.0\r\nKey: value\r\n\r\n', b'[1]')
+        assert await asking == [1]
+    writer.close()
 
 
 async def test_a_failure_that_nobody_handles_is_the_loops(server):
@@ -456,7 +505,7 @@ async def test_a_failure_that_nobody_handles_is_the_loops(server):
     async with await nats.connect(server.url) as connection:
         binding = await connection.bind(Channel(), 'alone', send='*')
         await binding.serve('fail', lambda request: 1 / 0)
-        await refused(NatsTimeoutError, binding.request('fail', timeout=0.1))
+        await refused(NatsHandlerError, binding.request('fail'))
     assert len(told) == 1 and isinstance(told[0].__cause__, ZeroDivisionError)
 
 
@@ -464,7 +513,7 @@ async def test_requests_and_answers_that_cannot_be_read(server):
     async with Side(server.url, codec='bytes', take='y') as a, Side(server.url, take='y') as b:
         asked = []
         await b.binding.serve('x', asked.append)
-        await refused(NatsTimeoutError, a.binding.request('x', b'{', timeout=0.1))
+        assert 'decoded' in await refused(NatsHandlerError, a.binding.request('x', b'{', timeout=3600))
         assert (await b.is_told('nats.refused')).count == 1
         assert asked == [] and b.binding.stats.refused == 1
         await a.binding.serve('bad', lambda request: b'{')

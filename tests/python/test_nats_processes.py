@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtaio.events import Channel, EventEmitter
-from mtaio.exceptions import ChannelFullError, NatsError, NatsTimeoutError
+from mtaio.exceptions import ChannelFullError, NatsError, NatsHandlerError, NatsTimeoutError
 
 nats = pytest.importorskip('mtaio.nats', reason='this package was built without libnats')
 from nats_server import Server   # noqa: E402
@@ -103,6 +103,31 @@ def test_what_c_publishes_c_and_python_print_alike(server):
     printed = [subscriber.communicate(timeout=60)[0] for subscriber in subscribers]
     wanted = ''.join(f'order.{"sent" if i % 3 == 0 else "paid"}: {i}\n' for i in range(1, 13))
     assert printed == [wanted, wanted]
+
+
+@in_c
+def test_c_and_python_understand_each_others_errors(server):
+    failing = subprocess.Popen([f'{PROGRAMS}/nats_asker', server.url, 'fail', 'in.c', 'no tea in C'],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    ready(failing)
+
+    async def main():
+        async with await nats.connect(server.url, events=EventEmitter()) as connection:
+            connection._events.on('error', lambda event: None)
+            binding = await connection.bind(Channel(), 'shop', send='*', codec='str')
+            with pytest.raises(NatsHandlerError, match='^no tea in C$'):
+                await binding.request('in.c', timeout=3600)
+
+            def fail(request):
+                raise ValueError('no tea in Python')
+
+            await binding.serve('in.python', fail)
+            asking = start(f'{PROGRAMS}/nats_asker', server.url, 'ask', 'in.python')
+            out, _ = await asyncio.to_thread(asking.communicate)
+            assert out == 'MTAIO_EHANDLER: no tea in Python\n'
+
+    asyncio.run(main())
+    failing.communicate()   # which ends its input
 
 
 @in_c

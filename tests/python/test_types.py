@@ -26,7 +26,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize('arguments', [
-    ['-m', 'mtaio', '-m', 'mtaio.events', '-m', 'mtaio.exceptions', '-m', 'mtaio._core', '-m', 'mtaio.nats', '-m', 'mtaio._nats'],
+    ['-m', 'mtaio', '-m', 'mtaio.events', '-m', 'mtaio.exceptions', '-m', 'mtaio._core', '-m', 'mtaio.nats', '-m', 'mtaio._nats',
+     '-m', 'mtaio._values'],
     [FILES / 'user.py'], [FILES / 'nats_user.py'],
     ['--python-version', '3.10', FILES / 'user.py']], ids=['the package', 'what a user writes', 'what a user of NATS writes', 'as of Python 3.10'])
 def test_mypy_is_content(arguments, cache):

@@ -48,7 +48,8 @@ MTAIO_API mtaio_nats *mtaio_nats_unref(mtaio_nats *nats); /* the last one closes
 MTAIO_API int mtaio_nats_close(mtaio_nats *nats, int64_t timeout_ns);
 MTAIO_API bool mtaio_nats_is_connected(const mtaio_nats *nats);
 
-/* The client library's words for the calling thread's last ESYSTEM from here; "" where there was none. */
+/* The client library's words for the calling thread's last ESYSTEM from here, or for EHANDLER those of who
+ * was asked; "" where there was none. */
 MTAIO_API const char *mtaio_nats_error(void);
 
 /* The data of the events nats.connected, nats.disconnected, nats.reconnected, nats.lagging (it takes messages
@@ -223,9 +224,9 @@ MTAIO_API const void *mtaio_nats_reply_data(const mtaio_nats_reply *reply);
 MTAIO_API size_t mtaio_nats_reply_bytes(const mtaio_nats_reply *reply);
 MTAIO_API mtaio_nats_reply *mtaio_nats_reply_unref(mtaio_nats_reply *reply);
 
-/* Waits for the answer. ETIMEDOUT; EABANDONED: nobody serves the topic, nor takes it; ELIMIT: more bytes than
- * the server allows; ENAME, EAGAIN, ECLOSED, EINVAL, ENOMEM, ESYSTEM. timeout_ns < 0 or 0: the connection's.
- */
+/* Waits for the answer. EHANDLER: whoever was asked has failed, in his words in mtaio_nats_error; ETIMEDOUT;
+ * EABANDONED: nobody serves the topic, nor takes it; ELIMIT: more bytes than the server allows; ENAME,
+ * EAGAIN, ECLOSED, EINVAL, ENOMEM, ESYSTEM. timeout_ns < 0 or 0: the connection's. */
 MTAIO_API int mtaio_nats_ask(mtaio_nats_binding *b, const char *topic, const void *data, size_t bytes,
                              int64_t timeout_ns, mtaio_nats_reply **ret);
 
@@ -254,8 +255,14 @@ typedef struct mtaio_nats_request mtaio_nats_request;
 MTAIO_API const char *mtaio_nats_request_topic(const mtaio_nats_request *request);
 MTAIO_API const void *mtaio_nats_request_data(const mtaio_nats_request *request);
 MTAIO_API size_t mtaio_nats_request_bytes(const mtaio_nats_request *request);
-MTAIO_API int mtaio_nats_respond(mtaio_nats_request *request, const void *data,
-                                 size_t bytes); /* EALREADY, ESYSTEM */
+
+/* EALREADY: it was answered; ELIMIT, EAGAIN, ECLOSED, ESYSTEM: it was not sent, and may be answered again. */
+MTAIO_API int mtaio_nats_respond(mtaio_nats_request *request, const void *data, size_t bytes);
+
+/* Answers that it failed, as micro-services of NATS do: no data, the headers "Nats-Service-Error" (the text,
+ * as one line of 255 bytes at most; NULL or blank: that a handler failed) and "Nats-Service-Error-Code"
+ * (500). */
+MTAIO_API int mtaio_nats_respond_error(mtaio_nats_request *request, const char *text);
 MTAIO_API mtaio_nats_request *
 mtaio_nats_request_unref(mtaio_nats_request *request); /* unanswered: nobody is told */
 

@@ -6,7 +6,7 @@ from typing_extensions import assert_type
 
 from mtaio import nats
 from mtaio.events import Channel, Event, EventEmitter, TopicChannel
-from mtaio.exceptions import ChannelError, NatsClosedError, NatsError, NatsNoRespondersError, NatsTimeoutError
+from mtaio.exceptions import ChannelError, NatsClosedError, NatsError, NatsHandlerError, NatsNoRespondersError, NatsTimeoutError
 
 events = EventEmitter()
 
@@ -43,7 +43,7 @@ async def main() -> None:
         await binding.serve('double', lambda request: request.data * 2, group='g')
         try:
             assert_type(await binding.request('price.tea', {'id': 42}, timeout=1), Any)
-        except (NatsTimeoutError, NatsNoRespondersError, NatsClosedError, NatsError, ChannelError):
+        except (NatsHandlerError, NatsTimeoutError, NatsNoRespondersError, NatsClosedError, NatsError, ChannelError):
             pass
         await binding.flush(timeout=1.5)
         await binding.close()

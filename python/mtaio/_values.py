@@ -1,11 +1,13 @@
-"""What a durable binding is to be like, and times as the library has them. See mtaio.nats."""
+"""What users of mtaio.nats see as plain values, with their types, and times as the library has them."""
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Optional, Union
+from typing import Any, Literal, Protocol, SupportsFloat
+
+from mtaio.events import EventEmitter
 
 
-def nanoseconds(seconds, name, none):
+def nanoseconds(seconds: SupportsFloat | None, name: str, none: int) -> int:
     """Nanoseconds, as many as the library counts at most; `none` for None."""
     if seconds is None:
         return none
@@ -15,7 +17,7 @@ def nanoseconds(seconds, name, none):
     return min(math.ceil(number * 1e9), 2**62) if number < 2**33 else 2**62
 
 
-def _start_of(start):
+def _start_of(start: str | int | datetime) -> tuple[int, int, int]:
     """The library's number, a time, a number of the stream."""
     if isinstance(start, datetime):
         return 3, int(start.timestamp() * 1_000_000) * 1000, 0
@@ -26,10 +28,74 @@ def _start_of(start):
     return ('new', 'all', 'last').index(start), 0, 0
 
 
-def _positive(number, name):
+def _positive(number: int, name: str) -> int:
     if number < 1:
         raise ValueError(f'{name} must be positive')
     return number
+
+
+class Codec(Protocol):
+    """How data become bytes, and bytes data. What cannot be encoded or decoded raises any exception."""
+
+    def encode(self, data: Any, /) -> bytes:
+        ...
+
+    def decode(self, data: bytes, /) -> Any:
+        ...
+
+
+@dataclass(frozen=True)
+class State:
+    """The data of the events that tell how a connection fares.
+
+    Attributes:
+        server: The server's URL, "" while there is none
+        prefix: Of the binding that it is about, or ""
+        text: What the client library said, or why something was refused
+        count: How many messages were lost, dropped or refused by this event
+        missed: How many events before this one were not told, because they came faster than the loop looked
+    """
+    server: str = ''
+    prefix: str = ''
+    text: str = ''
+    count: int = 0
+    missed: int = 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a binding has counted.
+
+    Attributes:
+        sent: Given to the server
+        unsent: Waiting to be sent
+        dropped: By the policy of the buffer, or with the end of the binding
+        taken: Published on the channel
+        lost: Known to be missing
+        refused: Neither sent nor taken, because they are no valid messages, or could not be encoded or decoded
+        acknowledged, unacknowledged: Durable: sent, and stored by the server, or not known to be
+        open: Durable: taken, and not acknowledged yet
+        redelivered: Durable: taken with the mark that it may have been here before
+        dead: Durable: given up after so many deliveries
+    """
+    sent: int
+    unsent: int
+    dropped: int
+    taken: int
+    lost: int
+    refused: int
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    open: int = 0
+    redelivered: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks: the handler of the topic returns the answer."""
+    topic: str
+    data: Any
 
 
 @dataclass(frozen=True)
@@ -57,7 +123,7 @@ class Stream:
 
     A message that may have been given out before has "mtaio-delivery" in its metadata: how many times.
     """
-    name: Optional[str] = None
+    name: str | None = None
     max_messages: int = 0
     max_bytes: int = 0
     max_age: float = 0
@@ -66,16 +132,16 @@ class Stream:
     replicas: int = 1
     duplicates: float = 0
     window: int = 1024
-    consumer: Optional[str] = None
-    start: Union[str, int, datetime] = 'new'
+    consumer: str | None = None
+    start: Literal['new', 'all', 'last'] | int | datetime = 'new'
     max_open: int = 1024
     ack_wait: float = 30
-    emitter: Any = None
+    emitter: EventEmitter | None = None
     again: float = 1
     max_deliveries: int = 0
-    dead_topic: Optional[str] = None
+    dead_topic: str | None = None
 
-    def _as_tuple(self):
+    def _as_tuple(self) -> tuple[Any, ...]:
         """What the extension module is given."""
         ns, (start, since, sequence) = nanoseconds, _start_of(self.start)
         return (self.name, self.max_messages, self.max_bytes, ns(self.max_age, 'max_age', 0), self.refuse_when_full,
