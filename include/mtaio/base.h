@@ -15,7 +15,7 @@
  * Reentry    Your code may call anything and drop whatever called it. A handler added during an
  *            emission waits for the next one; one cancelled during it is not called.
  * Process    Not for signal handlers; waits go on after a signal. In the child of a fork only the forking thread
- *            lives: it may emit, but what locks may hang, if another thread had that lock. dlclose unloads nothing.
+ *            lives: it finds every lock free, and pools closed. dlclose unloads nothing.
  * Names      Non-empty UTF-8 without NUL, segments separated by '.', no segment empty, none
  *            containing '*', at most MTAIO_NAME_MAX bytes.
  * Patterns   Names in which a whole segment may be "*" (exactly one segment) or "**" (zero or
@@ -82,7 +82,7 @@ MTAIO_API const char *mtaio_version(void);
 
 /* Where all memory of this process's mtaio comes from. Sizes are told again on resize and free. All three functions
  * are required; alloc and resize return NULL when there is no memory, and the library then returns MTAIO_ENOMEM.
- * They run on any thread, perhaps with a lock of ours held, and must not call mtaio. The struct is copied. */
+ * They run on any thread, perhaps with a lock of ours held, and must not call mtaio, nor fork. The struct is copied. */
 typedef struct mtaio_allocator {
     size_t size; /* sizeof(mtaio_allocator) */
     void *(*alloc)(size_t bytes, void *ctx);

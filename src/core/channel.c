@@ -21,7 +21,16 @@ static void channel_sweep(struct reclaimer *r) {
 static void reclaimer_hold(struct reclaimer *r) { channel_hold(reclaimer_channel(r)); }
 static void reclaimer_drop(struct reclaimer *r) { mtaio__channel_drop(reclaimer_channel(r)); }
 
+static mtaio_channel *forkable_channel(struct forkable *f) {
+    return (mtaio_channel *)(void *)((char *)f - offsetof(mtaio_channel, forkable));
+}
+
+static void before_fork(struct forkable *f) { guard_lock(&forkable_channel(f)->guard); }
+static void in_child(struct forkable *f) { mtaio__line_in_child(&forkable_channel(f)->line); }
+static void after_fork(struct forkable *f) { guard_unlock(&forkable_channel(f)->guard); }
+
 static void channel_free(mtaio_channel *ch) {
+    mtaio__fork_leave(&ch->forkable);
     mtaio__audiences_fini(&ch->audiences);
     mtaio__replay_free(ch->replay);
     mtaio__free(ch->members, ch->capacity * sizeof *ch->members);
@@ -36,6 +45,7 @@ void mtaio__channel_drop(mtaio_channel *ch) {
 /* --- Life -------------------------------------------------------------------------------------- */
 
 int mtaio_channel_new(const mtaio_channel_options *options, mtaio_channel **ret) {
+    static const struct fork_ops fork_ops = {before_fork, in_child, after_fork};
     const mtaio_channel_options *o = options ? options : MTAIO_CHANNEL_OPTIONS(0);
     if (!ret || o->size != sizeof *o || o->overflow < MTAIO_OVERFLOW_DEFAULT || o->overflow > MTAIO_REFUSE)
         return MTAIO_EINVAL;
@@ -50,6 +60,7 @@ int mtaio_channel_new(const mtaio_channel_options *options, mtaio_channel **ret)
     ch->reclaimer.hold = reclaimer_hold;
     ch->reclaimer.drop = reclaimer_drop;
     mtaio__audiences_init(&ch->audiences, &ch->reclaimer, &ch->guard);
+    mtaio__fork_enter(&ch->forkable, FORK_CHANNEL, &fork_ops);
     ch->name = mtaio__copy_string(o->name ? o->name : "");
     int r = ch->name ? 0 : MTAIO_ENOMEM;
     if (r == 0 && o->replay > 0) r = mtaio__replay_new(o->replay, o->replay_by_topic, &ch->replay);

@@ -8,9 +8,10 @@
 struct entry {
     struct entry *next, *prev;
     struct slot slot;
-    bool waits;    /* it is in the line */
-    bool holds_up; /* later ones wait behind it: an asynchronous one, whose publisher has gone on */
-    int result;    /* written before wake runs */
+    bool waits;         /* it is in the line */
+    bool holds_up;      /* later ones wait behind it: an asynchronous one, whose publisher has gone on */
+    const void *thread; /* that waits, and on whose stack this is; NULL: none */
+    int result;         /* written before wake runs */
     struct wake wake;
 };
 
@@ -35,6 +36,8 @@ struct mtaio_channel {
     struct {
         uint64_t reached, delivered, dropped;
     } ended; /* sums of subscribers that have */
+
+    struct forkable forkable; /* fork.c's */
 
     /* Fixed. */
     char *name;
@@ -79,6 +82,9 @@ static inline int publish_in_turn_locked(mtaio_channel *ch, struct slot *slot, c
 static inline void count_refused(mtaio_channel *ch, int r) {
     if (r == MTAIO_ELIMIT || r == MTAIO_EAGAIN || r == MTAIO_ETIMEDOUT || r == MTAIO_ECANCELED) ch->refused++;
 }
+
+/* In the child of a fork: those of threads that are not there leave. */
+void mtaio__line_in_child(struct line *line);
 
 /* Tries, and puts the publication at the end of the line where it has to wait: EAGAIN. */
 int mtaio__line_enter(mtaio_channel *ch, struct entry *e, struct after *after);

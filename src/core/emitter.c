@@ -14,6 +14,7 @@ void mtaio__family_hold(struct family *f) { atomic_add(&f->holds, 1); }
 
 void mtaio__family_drop(struct family *f) {
     if (atomic_sub(&f->holds, 1) != 1) return;
+    mtaio__fork_leave(&f->forkable);
     os_mutex_destroy(&f->lock);
     mtaio__free(f, sizeof *f);
 }
@@ -22,7 +23,21 @@ static void family_sweep(struct reclaimer *r) { mtaio__family_sweep((struct fami
 static void family_hold(struct reclaimer *r) { mtaio__family_hold((struct family *)r); }
 static void family_drop(struct reclaimer *r) { mtaio__family_drop((struct family *)r); }
 
+static struct family *forkable_family(struct forkable *forkable) {
+    return (struct family *)(void *)((char *)forkable - offsetof(struct family, forkable));
+}
+
+/* Not held until the fork is over: ThreadSanitizer ends a program of which a thread holds more than 64. */
+static void family_before_fork(struct forkable *f) {
+    os_lock_inner(&forkable_family(f)->lock);
+    os_unlock(&forkable_family(f)->lock);
+}
+
+static void family_in_child(struct forkable *f) { os_mutex_reset(&forkable_family(f)->lock); }
+
 static struct family *family_new(void) {
+    static const struct fork_ops ops = {family_before_fork, family_in_child, NULL};
+    if (mtaio__reclaim_init() < 0) return NULL;
     struct family *f = mtaio__alloc_zeroed(sizeof *f);
     if (!f) return NULL;
     if (os_mutex_init(&f->lock) < 0) {
@@ -34,6 +49,7 @@ static struct family *family_new(void) {
     f->reclaimer.drop = family_drop;
     f->reclaimer.clock = 1;
     f->reclaimer.enough = WAITING_LEAST;
+    mtaio__fork_enter(&f->forkable, FORK_FAMILY, &ops);
     return f;
 }
 

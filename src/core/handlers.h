@@ -13,12 +13,14 @@
 
 #include <mtaio/emitter.h>
 
+#include "core/fork.h"
 #include "core/topic.h"
 
 /* Emitters derived from each other, directly or not, are one family: one lock, one clock, so that one pin
  * covers an emission through all of them. */
 struct family {
     struct reclaimer reclaimer;
+    struct forkable forkable;
     os_mutex lock;
     ATOMIC(uint32_t) holds; /* one for each emitter, listener handle and pending sweep */
     struct listener *gone_listeners;

@@ -44,6 +44,16 @@ bool mtaio__line_leave(mtaio_channel *ch, struct entry *e, int result) {
     return true;
 }
 
+void mtaio__line_in_child(struct line *line) {
+    struct entry *e = line->first;
+    line->first = line->last = NULL;
+    for (struct entry *next; e; e = next) {
+        next = e->next;
+        line->holding_up -= e->holds_up;
+        if (!e->thread || e->thread == os_thread_mark()) append(line, e);
+    }
+}
+
 int mtaio__line_enter(mtaio_channel *ch, struct entry *e, struct after *after) {
     mtaio_subscriber *full;
     int r;
@@ -125,7 +135,7 @@ static void wait_in_line(mtaio_channel *ch, struct blocked *b, int64_t deadline_
 
 int mtaio__line_wait(mtaio_channel *ch, struct slot *slot, struct after *after, mtaio_subscriber *full,
                      int64_t deadline_ns) {
-    struct blocked b = {.entry = {.slot = *slot, .wake = {.run = blocked_wake}}};
+    struct blocked b = {.entry = {.slot = *slot, .thread = os_thread_mark(), .wake = {.run = blocked_wake}}};
     look_for_room(ch, full, after);
     int r = mtaio__waiter_init(&b.waiter);
     if (r < 0) return r;

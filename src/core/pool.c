@@ -132,6 +132,19 @@ static void poster_answer(struct poster *poster, int result) {
 
 /* --- A pool's thread --------------------------------------------------------------------------- */
 
+/* After a job that may have forked. In the child the other threads are gone, perhaps with the lock, and what was
+ * queued is theirs: the pool is closed and empty. */
+static void lock_after_job(struct pool *p) {
+    if (p->process != os_process()) {
+        os_mutex_reset(&p->lock);
+        p->closed = true;
+        p->first = NULL;
+        p->first_poster = NULL;
+        p->sleepers.next = p->sleepers.prev = &p->sleepers;
+    }
+    os_lock(&p->lock);
+}
+
 static void run_on(struct worker *self, struct mtaio_job *job) {
     assert(os_locks_held() == 0);
     self->depth++;
@@ -161,7 +174,7 @@ static bool step_locked(struct worker *self, int64_t deadline_ns) {
     if (moved != NULL)
         poster_answer(moved, 0);
     run_on(self, job);
-    os_lock(&p->lock);
+    lock_after_job(p);
     p->idle += idle;
     return true;
 }
@@ -198,39 +211,41 @@ int mtaio__waiter_init(struct waiter *w) {
         return 0;
     if (self->depth >= MTAIO_DEPTH_MAX)
         return MTAIO_EDEPTH;
-    w->lock = &self->pool->lock;
-    w->cond = &self->cond;
+    w->worker = self;
     return 0;
 }
 
 /* A pool's thread goes on as soon as the lock is released, so that nothing of the waiter is touched afterwards. */
 void mtaio__waiter_wake(struct waiter *w) {
-    os_mutex *lock = w->lock;
+    struct worker *worker = w->worker;
+    struct pool *p = worker != NULL ? worker->pool : NULL;
 
-    if (lock == NULL) {
+    if (p == NULL || p->process != os_process()) {
         os_unpark(&w->parking);
         return;
     }
-    os_lock(lock);
+    os_lock(&p->lock);
     w->done = true;
-    os_wake_one(w->cond);
-    os_unlock(lock);
+    os_wake_one(&worker->cond);
+    os_unlock(&p->lock);
 }
 
 bool mtaio__waiter_wait(struct waiter *w, int64_t deadline_ns) {
     struct worker *self = worker_here();
     bool in_time = true, done;
+    struct pool *p;
 
-    if (w->lock == NULL)
-        return os_park(&w->parking, deadline_ns);
-    os_lock(w->lock);
-    while (!w->done && in_time)
+    if (self == NULL || w->worker == NULL) /* in the child of a fork it may be done already */
+        return w->done || os_park(&w->parking, deadline_ns);
+    p = self->pool;
+    os_lock(&p->lock);
+    while (!w->done && in_time && p->process == os_process()) /* a job may have forked */
         in_time = step_locked(self, deadline_ns);
     done = w->done;
-    if (self->pool->first != NULL)
-        call_one_locked(self->pool); /* this thread may have been called for that job */
-    os_unlock(w->lock);
-    return done;
+    if (p->first != NULL)
+        call_one_locked(p); /* this thread may have been called for that job */
+    os_unlock(&p->lock);
+    return done || (p->process != os_process() && os_park(&w->parking, deadline_ns));
 }
 
 /* --- Pools ------------------------------------------------------------------------------------- */

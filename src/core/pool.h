@@ -28,10 +28,9 @@ struct here {
  * pool's queued jobs meanwhile, so a pool never waits for itself. */
 
 struct waiter {
-    os_parking parking; /* where it sleeps, if it is no pool's thread */
-    os_mutex *lock;     /* the pool's, or NULL */
-    os_cond *cond;      /* the pool's thread's */
-    bool done;          /* guarded by *lock */
+    os_parking parking;    /* where it sleeps, if it is no pool's thread, or not any more: it has forked */
+    struct worker *worker; /* the pool's thread, or NULL */
+    bool done;             /* guarded by the pool's lock */
 };
 
 /* On the thread that will wait. EDEPTH: MTAIO_DEPTH_MAX jobs run within each other on it. */

@@ -22,6 +22,7 @@ struct batch {
 /* Somebody who waits for the turn. Guard. */
 struct turn {
     struct turn *next;
+    const void *thread; /* whose stack this is on */
     bool given;
     struct waiter waiter;
 };
@@ -39,6 +40,7 @@ struct mtaio_publisher {
     void (*destroy)(void *ctx);
     void *ctx;
 
+    struct forkable forkable; /* fork.c's */
     struct guard guard;
     struct batch gathered; /* the guard's, as all up to the next blank line */
     int64_t due_ns;        /* of the first of them */
@@ -46,6 +48,7 @@ struct mtaio_publisher {
     unsigned work;         /* for who has the turn */
     bool taken;            /* somebody has it */
     const void *owner;     /* that thread */
+    bool lost;             /* to a child of a fork: whose turn it was is not there */
     struct turn *first, **last;
 
     struct batch left;  /* the turn's, as the next */
@@ -72,6 +75,7 @@ static void batch_free(struct batch *b) { mtaio__free(b->slots, b->capacity * si
 
 static void publisher_drop(mtaio_publisher *p) {
     if (atomic_sub(&p->holds, 1) != 1) return;
+    mtaio__fork_leave(&p->forkable);
     if (p->destroy) p->destroy(p->ctx);
     mtaio_channel_unref(p->channel);
     batch_free(&p->gathered);
@@ -80,7 +84,30 @@ static void publisher_drop(mtaio_publisher *p) {
     mtaio__free(p, sizeof *p);
 }
 
+static mtaio_publisher *forkable_publisher(struct forkable *f) {
+    return (mtaio_publisher *)(void *)((char *)f - offsetof(mtaio_publisher, forkable));
+}
+
+static void before_fork(struct forkable *f) { guard_lock(&forkable_publisher(f)->guard); }
+static void after_fork(struct forkable *f) { guard_unlock(&forkable_publisher(f)->guard); }
+
+/* What another thread was publishing in its turn is lost here, the publisher with it; and so is the timer. */
+static void in_child(struct forkable *f) {
+    mtaio_publisher *p = forkable_publisher(f);
+    p->lost = p->lost || (p->taken && p->owner != os_thread_mark());
+    p->timer = NULL;
+    struct turn **at = &p->first;
+    for (struct turn *t; (t = *at);) {
+        if (t->thread != os_thread_mark())
+            *at = t->next;
+        else
+            at = &t->next;
+    }
+    p->last = at;
+}
+
 static int publisher_create(mtaio_channel *ch, const mtaio_publisher_options *o, mtaio_publisher **ret) {
+    static const struct fork_ops fork_ops = {before_fork, in_child, after_fork};
     int r = o->topic ? mtaio__name_check(o->topic) : 0;
     if (r < 0) return r;
     mtaio_publisher *p = mtaio__alloc_zeroed(sizeof *p);
@@ -97,6 +124,7 @@ static int publisher_create(mtaio_channel *ch, const mtaio_publisher_options *o,
     p->destroy = o->destroy;
     p->ctx = o->ctx;
     p->last = &p->first;
+    mtaio__fork_enter(&p->forkable, FORK_PUBLISHER, &fork_ops);
     *ret = p;
     return 0;
 }
@@ -150,7 +178,7 @@ static bool turn_give_up(mtaio_publisher *p, const struct turn *t) {
 }
 
 static int turn_wait(mtaio_publisher *p, int64_t deadline_ns) {
-    struct turn t = {.given = false};
+    struct turn t = {.thread = os_thread_mark()};
     int r = mtaio__waiter_init(&t.waiter);
     if (r < 0) return r;
     guard_lock(&p->guard);
@@ -173,12 +201,13 @@ static int turn_wait(mtaio_publisher *p, int64_t deadline_ns) {
     return 0;
 }
 
-/* ETIMEDOUT, EAGAIN; EDEADLK: this thread has it already; ESYSTEM, EDEPTH. */
+/* ETIMEDOUT, EAGAIN; EDEADLK: this thread has it already; ECLOSED: it is lost; EDEPTH. */
 static int turn_take(mtaio_publisher *p, int64_t deadline_ns, bool waits) {
     guard_lock(&p->guard);
-    bool own = p->taken && p->owner == os_thread_mark(), taken = turn_try(p);
+    bool own = p->taken && p->owner == os_thread_mark(), lost = p->lost, taken = !lost && turn_try(p);
     guard_unlock(&p->guard);
     if (taken) return 0;
+    if (lost) return MTAIO_ECLOSED;
     if (own) return MTAIO_EDEADLK;
     return waits ? turn_wait(p, deadline_ns) : MTAIO_EAGAIN;
 }
@@ -211,8 +240,8 @@ static void take_gathered(mtaio_publisher *p) {
     guard_unlock(&p->guard);
 }
 
-/* Publishes what is left, as far as it can: how many. *ret_last: what the last answered; < 0: the first that is left
- * now could not be published. */
+/* Publishes what is left, as far as it can: how many. *ret_last: what the last answered; < 0: the first that
+ * is left now could not be published. */
 static int publish_left(mtaio_publisher *p, int64_t timeout_ns, int *ret_last) {
     struct batch *b = &p->left;
     *ret_last = 0;
@@ -318,9 +347,9 @@ static void timer_over(void *publisher) { publisher_drop(publisher); }
 
 static int start_timer(mtaio_publisher *p, int64_t due_ns) {
     atomic_add(&p->holds, 1);
-    return mtaio_timer_start(MTAIO_TIMER(.delay_ns = timeout_until(due_ns), .call = due,
-                                         .destroy = timer_over, .ctx = p),
-                             &p->timer);
+    return mtaio_timer_start(
+        MTAIO_TIMER(.delay_ns = timeout_until(due_ns), .call = due, .destroy = timer_over, .ctx = p),
+        &p->timer);
 }
 
 static void end_timer(mtaio_publisher *p) {
@@ -328,7 +357,8 @@ static void end_timer(mtaio_publisher *p) {
     p->timer = mtaio_timer_unref(p->timer);
 }
 
-/* Does what came up meanwhile, sees to it that a timer runs where something is left, and hands on the turn. */
+/* Does what came up meanwhile, sees to it that a timer runs where something is left, and hands on the turn.
+ */
 static void turn_end(mtaio_publisher *p) {
     for (bool tried = false;;) {
         guard_lock(&p->guard);
@@ -367,7 +397,7 @@ static int give(mtaio_publisher *p, struct slot *slot, int64_t timeout_ns) {
     guard_lock(&p->guard);
     bool own_turn = p->taken && p->owner == os_thread_mark();
     bool gathers = own_turn || p->gathered.count + 1 < p->limit, starts = false;
-    int r = p->error;
+    int r = p->lost ? MTAIO_ECLOSED : p->error;
     p->error = 0;
     if (r == 0 && gathers) {
         r = gather_locked(p, slot, own_turn);

@@ -105,7 +105,8 @@ static bool unwatch(mtaio_subscriber *sub, struct watcher *w) {
 
 /* Sleeps until there is something, perhaps taken by others by now. 0, ETIMEDOUT; ESYSTEM, EDEPTH. */
 static int sleep_until(mtaio_subscriber *sub, int64_t deadline_ns) {
-    struct receiving me = {.watcher = {.wake = {.run = receiving_wake}, .takes = true}};
+    struct receiving me = {
+        .watcher = {.wake = {.run = receiving_wake}, .takes = true, .thread = os_thread_mark()}};
     int r = mtaio__waiter_init(&me.waiter);
     if (r < 0) return r;
     if (watch(sub, &me.watcher) && !mtaio__waiter_wait(&me.waiter, deadline_ns)) {

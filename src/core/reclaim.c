@@ -4,6 +4,7 @@
 #include <mtaio/base.h>
 
 #include "base/memory.h"
+#include "core/fork.h"
 
 static ATOMIC(struct thread *) threads; /* only ever grows at its head */
 
@@ -87,20 +88,23 @@ static void thread_leave(void *record) {
 }
 
 static void before_fork(void) {
-    os_lock(&mtaio__timers_lock); /* outermost */
-    os_lock(&pending_lock);
-    os_lock(&resting_lock);
+    mtaio__fork_before();
+    os_lock_inner(&mtaio__timers_lock);
+    os_lock_inner(&pending_lock); /* may be taken under what the first has waited for */
+    os_lock_inner(&resting_lock);
 }
 
 static void after_fork(void) {
     os_unlock(&resting_lock);
     os_unlock(&pending_lock);
     os_unlock(&mtaio__timers_lock);
+    mtaio__fork_after();
 }
 
 /* In a forked child only the forking thread lives on: the others' pins hold nothing back. What owners of the
- * parent still keep is not swept here: a thread that is not there may have had their lock. */
+ * parent still keep is not swept here: another thread may have been doing so. */
 static void forked(void) {
+    mtaio__fork_child();
     for (struct reclaimer *r = pending_first, *next; r; r = next) {
         next = r->next_pending;
         r->next_pending = r->prev_pending = NULL;
@@ -174,7 +178,7 @@ static void count_rests(int change) {
 
 void mtaio__rest_link(struct resting *rest) {
     rest->pin = (struct pin){0};
-    os_lock(&resting_lock);
+    os_lock_inner(&resting_lock);
     rest->prev = NULL;
     rest->next = load_relaxed(&resting_first);
     if (rest->next) rest->next->prev = rest;
@@ -184,7 +188,7 @@ void mtaio__rest_link(struct resting *rest) {
 }
 
 void mtaio__rest_unlink(struct resting *rest) {
-    os_lock(&resting_lock);
+    os_lock_inner(&resting_lock);
     if (rest->next) rest->next->prev = rest->prev;
     if (rest->prev)
         rest->prev->next = rest->next;
@@ -267,7 +271,7 @@ void mtaio__scan(const struct reclaimer *of, bool ask, struct scan *ret) {
         for (unsigned i = 0; i < n; i++) scan_pin(ret, of, thread_pin(t, i), ask);
     }
     if (load_acquire(&resting_first)) {
-        os_lock(&resting_lock);
+        os_lock_inner(&resting_lock);
         for (struct resting *r = load_relaxed(&resting_first); r; r = r->next)
             scan_pin(ret, of, &r->pin, ask);
         os_unlock(&resting_lock);
@@ -328,7 +332,7 @@ static bool is_running_elsewhere(const void *listener) {
         }
     }
     if (found || !load_acquire(&resting_first)) return found;
-    os_lock(&resting_lock);
+    os_lock_inner(&resting_lock);
     for (struct resting *r = load_relaxed(&resting_first); r && !found; r = r->next)
         found = is_calling(&r->pin, listener) && !is_own(self, &r->pin);
     os_unlock(&resting_lock);
@@ -344,7 +348,7 @@ void mtaio__wait_not_running(const void *listener) {
 /* --- Pending owners ---------------------------------------------------------------------------- */
 
 void mtaio__reclaim_later(struct reclaimer *r) {
-    os_lock(&pending_lock);
+    os_lock_inner(&pending_lock);
     if (!r->pending) {
         r->hold(r);
         store_relaxed(&r->pending, true);
@@ -375,7 +379,7 @@ static void unlink_pending_locked(struct reclaimer *r) {
 
 void mtaio__reclaim_forget(struct reclaimer *r) {
     if (!load_relaxed(&r->pending)) return; /* under the owner's lock, as what sets it */
-    os_lock(&pending_lock);
+    os_lock_inner(&pending_lock);
     bool removed = r->pending;
     if (removed) unlink_pending_locked(r);
     os_unlock(&pending_lock);
@@ -385,14 +389,14 @@ void mtaio__reclaim_forget(struct reclaimer *r) {
 /* Sweeps each owner that is on the list now, once; one that still keeps something puts itself back at the
  * end. */
 static void sweep_pending(void) {
-    os_lock(&pending_lock);
+    os_lock_inner(&pending_lock);
     for (size_t n = pending_count; n > 0 && pending_first; n--) {
         struct reclaimer *r = pending_first;
         unlink_pending_locked(r); /* its hold is ours now */
         os_unlock(&pending_lock);
         r->sweep(r);
         r->drop(r);
-        os_lock(&pending_lock);
+        os_lock_inner(&pending_lock);
     }
     os_unlock(&pending_lock);
 }
@@ -405,7 +409,7 @@ void mtaio__pin_asked(struct pin *p) {
 size_t mtaio_reclaim(void) {
     sweep_pending();
     size_t waiting = 0;
-    os_lock(&pending_lock);
+    os_lock_inner(&pending_lock);
     for (struct reclaimer *r = pending_first; r; r = r->next_pending) waiting += load_relaxed(&r->waiting);
     os_unlock(&pending_lock);
     return waiting;

@@ -34,7 +34,8 @@ static size_t enter(struct selecting *s, mtaio_subscriber *const *subs, size_t n
     bool watching = true;
     size_t i = 0;
     for (; i < n && watching; i += watching) {
-        candidates[i] = (struct candidate){.watcher = {.wake = {.run = candidate_wake}}, .of = s};
+        candidates[i] = (struct candidate){
+            .watcher = {.wake = {.run = candidate_wake}, .thread = os_thread_mark()}, .of = s};
         guard_lock(&subs[i]->channel->guard);
         watching = mtaio__watch(subs[i], &candidates[i].watcher);
         guard_unlock(&subs[i]->channel->guard);

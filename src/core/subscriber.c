@@ -6,7 +6,16 @@
 
 /* --- Subscribing ------------------------------------------------------------------------------- */
 
+static mtaio_subscriber *forkable_subscriber(struct forkable *f) {
+    return (mtaio_subscriber *)(void *)((char *)f - offsetof(mtaio_subscriber, forkable));
+}
+
+static void before_fork(struct forkable *f) { guard_lock(&forkable_subscriber(f)->guard); }
+static void in_child(struct forkable *f) { mtaio__watchers_in_child(forkable_subscriber(f)); }
+static void after_fork(struct forkable *f) { guard_unlock(&forkable_subscriber(f)->guard); }
+
 static mtaio_subscriber *subscriber_new(mtaio_channel *ch, const mtaio_subscription *s) {
+    static const struct fork_ops fork_ops = {before_fork, in_child, after_fork};
     mtaio_subscriber *sub = mtaio__alloc_zeroed(sizeof *sub);
     if (!sub) return NULL;
     sub->refs = sub->holds = 1;
@@ -19,6 +28,7 @@ static mtaio_subscriber *subscriber_new(mtaio_channel *ch, const mtaio_subscript
     sub->channel = ch;
     channel_hold(ch);
     subscriber_begin_at(sub, 0);
+    mtaio__fork_enter(&sub->forkable, FORK_SUBSCRIBER, &fork_ops);
     return sub;
 }
 
@@ -94,6 +104,7 @@ mtaio_subscriber *mtaio_subscriber_unref(mtaio_subscriber *sub) {
 void mtaio__subscriber_drop(mtaio_subscriber *sub) {
     if (atomic_sub(&sub->holds, 1) != 1) return;
     mtaio_channel *ch = sub->channel;
+    mtaio__fork_leave(&sub->forkable);
     if (sub->fd >= 0) os_event_fd_close(sub->fd);
     mtaio__free(sub, sizeof *sub);
     mtaio__channel_drop(ch);

@@ -16,6 +16,7 @@
 
 #include "core/after.h"
 #include "core/audience.h"
+#include "core/fork.h"
 #include "core/guard.h"
 
 struct link {
@@ -39,8 +40,9 @@ static inline void link_remove(struct link *l) {
 struct watcher {
     struct link link; /* first */
     struct wake wake;
-    bool takes; /* the message: each one is told to one of these, and to all others */
-    bool calls; /* wake runs code of the user's */
+    bool takes;         /* the message: each one is told to one of these, and to all others */
+    bool calls;         /* wake runs code of the user's */
+    const void *thread; /* that waits, and on whose stack this is; NULL: it calls */
 };
 
 enum subscriber_state { SUBSCRIBER_OPEN, SUBSCRIBER_CLOSED /* its channel */, SUBSCRIBER_ENDED };
@@ -95,8 +97,9 @@ struct mtaio_subscriber {
     uint64_t first; /* where head and tail began; fixed */
     void *block;    /* the ring's; both */
     mtaio_channel *channel;
-    ATOMIC(size_t) refs;  /* the user's; the last ends the subscription */
-    ATOMIC(size_t) holds; /* of the memory: the users together, and others */
+    struct forkable forkable; /* fork.c's */
+    ATOMIC(size_t) refs;      /* the user's; the last ends the subscription */
+    ATOMIC(size_t) holds;     /* of the memory: the users together, and others */
 
     char apart[64]; /* what lies behind is written by others: another subscriber's tail, perhaps */
 };
@@ -188,6 +191,9 @@ bool mtaio__unwatch(mtaio_subscriber *sub, struct watcher *w);
 /* A message came: tells all who do not take it, and the first who does. */
 void mtaio__watchers_fire(mtaio_subscriber *sub, struct after *after);
 void mtaio__watchers_fire_all(mtaio_subscriber *sub, struct after *after);
+
+/* In the child of a fork: those of threads that are not there leave. */
+void mtaio__watchers_in_child(mtaio_subscriber *sub);
 
 /* --- Receiving: no guards ---------------------------------------------------------------------- */
 

@@ -48,6 +48,15 @@ static void fire(mtaio_subscriber *sub, bool all, struct after *after) {
     set_watched(sub);
 }
 
+void mtaio__watchers_in_child(mtaio_subscriber *sub) {
+    for (struct link *l = sub->watchers.next, *next; l != &sub->watchers; l = next) {
+        const void *thread = ((struct watcher *)l)->thread;
+        next = l->next;
+        if (thread && thread != os_thread_mark()) link_remove(l);
+    }
+    set_watched(sub);
+}
+
 void mtaio__watchers_fire(mtaio_subscriber *sub, struct after *after) { fire(sub, false, after); }
 void mtaio__watchers_fire_all(mtaio_subscriber *sub, struct after *after) { fire(sub, true, after); }
 

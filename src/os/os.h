@@ -23,8 +23,16 @@ typedef struct os_parking {
 /* 0 or MTAIO_ESYSTEM. */
 int os_mutex_init(os_mutex *m);
 void os_mutex_destroy(os_mutex *m);
-void os_lock(os_mutex *m);
+void os_lock(os_mutex *m); /* no other is held */
 void os_unlock(os_mutex *m);
+
+/* Around a fork: from os_locks_stop on, until os_locks_go, os_lock lets nobody in whom os_lock_inner, by the one who
+ * stops, has not waited for. Only os_lock_inner takes a lock then: it is also for what is locked under another. In the
+ * child os_mutex_reset makes a lock free that os_lock had, for a moment, to find that it may not. */
+void os_locks_stop(void);
+void os_locks_go(void);
+void os_lock_inner(os_mutex *m);
+void os_mutex_reset(os_mutex *m);
 
 /* How many of our locks the calling thread holds: counted in debug builds (else always 0), so that
  * every call of a user's function can assert that there is none. */

@@ -7,6 +7,7 @@
 
 #include "os/os.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -43,10 +44,27 @@ int os_mutex_init(os_mutex *m) { return system_result(pthread_mutex_init(m, NULL
 
 void os_mutex_destroy(os_mutex *m) { pthread_mutex_destroy(m); }
 
-void os_lock(os_mutex *m) {
+static ATOMIC(bool) locks_stopped; /* read after each lock: who has got one since it was set sees it */
+
+void os_locks_stop(void) { store_relaxed(&locks_stopped, true); }
+void os_locks_go(void) { store_relaxed(&locks_stopped, false); }
+
+void os_lock_inner(os_mutex *m) {
     pthread_mutex_lock(m);
     COUNT_LOCKS(1);
 }
+
+void os_lock(os_mutex *m) {
+    assert(os_locks_held() == 0);
+    os_lock_inner(m);
+    for (unsigned attempt = 0; unlikely(load_relaxed(&locks_stopped)); attempt++) {
+        os_unlock(m);
+        os_nap(attempt);
+        os_lock_inner(m);
+    }
+}
+
+void os_mutex_reset(os_mutex *m) { pthread_mutex_init(m, NULL); }
 
 void os_unlock(os_mutex *m) {
     COUNT_LOCKS(-1);

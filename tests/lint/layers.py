@@ -30,7 +30,8 @@ LAYERS = {
 # Inside core one direction. Module: its files, and the modules it may use besides those that these use.
 CORE = {
     'error': ('error', ''),
-    'reclaim': ('reclaim', ''),
+    'fork': ('fork', ''),
+    'reclaim': ('reclaim', 'fork'),
     'topic': ('topic topic_set topic_match segment', 'reclaim'),
     'event': ('event metadata', 'error topic'),
     'executor': ('executor pool', 'error'),

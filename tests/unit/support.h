@@ -62,6 +62,13 @@ void support_barrier_wait(struct support_barrier *b);
 /* run(0, ctx) ... run(threads - 1, ctx), each on its own thread, started together; returns when all have. */
 void support_threads(unsigned threads, void (*run)(unsigned index, void *ctx), void *ctx);
 
+/* execl, for a child process that is to count for coverage. */
+#ifdef __clang__
+#define replace_process execl
+#else
+#define replace_process __builtin_execl /* by this name gcc saves before what coverage has counted */
+#endif
+
 void support_sleep_ms(unsigned ms);
 int64_t support_now_ms(void); /* monotonic */
 

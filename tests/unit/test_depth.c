@@ -309,9 +309,83 @@ static void test_dominoes(void **state) {
     mtaio_emitter_unref(d.em);
 }
 
+/* Jobs of a pool within each other, as deep as they may be: waiting would run one more, and answers that instead. */
+struct jobs {
+    mtaio_executor *pool, *other;
+    mtaio_emitter *em;
+    mtaio_channel *ch;
+    mtaio_subscriber *full, *empty;
+    mtaio_deferral *deferral;
+    int depth, status;
+    atomic_bool open, done;
+};
+
+static int promise(mtaio_event *event, void *ctx) { return mtaio_event_defer(event, &((struct jobs *)ctx)->deferral); }
+
+static void note_status(const mtaio_failure *failure, void *ctx) { ((struct jobs *)ctx)->status = failure->status; }
+
+static void do_nothing(void *arg) { (void)arg; }
+
+static void wait_for_gate(void *arg) { EVENTUALLY(atomic_load(&((struct jobs *)arg)->open)); }
+
+static void wait_in_every_way(struct jobs *j) {
+    mtaio_event *event = NULL;
+    mtaio_message m;
+    CHECK(mtaio_emitter_wait(j->em, "x", NULL, NULL, -1, &event) == MTAIO_EDEPTH);
+    CHECK(mtaio_emit_with(j->em, MTAIO_EMISSION(.name = "x", .failure = note_status, .ctx = j)) == MTAIO_EHANDLER);
+    CHECK(j->status == MTAIO_EDEPTH && mtaio_deferral_complete(j->deferral, 0) == MTAIO_EALREADY);
+    CHECK(mtaio_receive(j->empty, &m) == MTAIO_EDEPTH);
+    CHECK(mtaio_select(&j->empty, 1, -1) == MTAIO_EDEPTH);
+    CHECK(mtaio_publish(j->ch, "full", "y", 2) == MTAIO_EDEPTH);
+    CHECK(mtaio_executor_post(j->other, do_nothing, do_nothing, j) == MTAIO_EDEPTH);
+}
+
+static void go_deeper(void *arg) {
+    struct jobs *j = arg;
+    if (++j->depth < MTAIO_DEPTH_MAX) {
+        CHECK(mtaio_executor_post(j->pool, go_deeper, do_nothing, j) == 0); /* the queue is full: it runs at once */
+        return;
+    }
+    wait_in_every_way(j);
+    atomic_store(&j->done, true);
+}
+
+static void begin_to_go_deep(void *arg) {
+    struct jobs *j = arg;
+    j->depth = 1;
+    CHECK(mtaio_executor_post(j->pool, do_nothing, do_nothing, j) == 0); /* fills the queue */
+    CHECK(mtaio_executor_post(j->pool, go_deeper, do_nothing, j) == 0);
+}
+
+static void test_jobs(void **state) {
+    (void)state;
+    struct jobs j = {.em = emitter_new()};
+    OK(mtaio_on(j.em, "x", promise, &j));
+    OK(mtaio_channel_new(NULL, &j.ch));
+    OK(mtaio_channel_subscribe(
+        j.ch, MTAIO_SUBSCRIPTION(.patterns = (const char *[]){"full", NULL}, .buffer_size = 1), &j.full));
+    OK(mtaio_subscribe(j.ch, "empty", &j.empty));
+    assert_int_equal(mtaio_publish(j.ch, "full", "x", 2), 1);
+    OK(mtaio_pool_new(1, 1, &j.pool));
+    OK(mtaio_pool_new(1, 1, &j.other));
+    OK(mtaio_executor_post(j.other, wait_for_gate, do_nothing, &j));
+    OK(mtaio_executor_post(j.other, do_nothing, do_nothing, &j)); /* waits for room until the first has begun */
+    OK(mtaio_executor_post(j.pool, begin_to_go_deep, do_nothing, &j));
+    EVENTUALLY(atomic_load(&j.done));
+    atomic_store(&j.open, true);
+    mtaio_executor_unref(j.pool);
+    mtaio_executor_unref(j.other);
+    mtaio_deferral_unref(j.deferral);
+    mtaio_subscriber_unref(j.full);
+    mtaio_subscriber_unref(j.empty);
+    mtaio_channel_unref(j.ch);
+    mtaio_emitter_unref(j.em);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_handlers), TEST(test_chain), TEST(test_circle), TEST(test_relay), TEST(test_dominoes),
+        TEST(test_jobs),
     };
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -293,12 +293,6 @@ static void test_full_queue_on_own_thread(void **state) {
 
 /* --- The operating system ------------------------------------------------------------------------------ */
 
-#ifdef __clang__
-#define replace_process execl
-#else
-#define replace_process __builtin_execl /* by this name gcc saves before what coverage has counted */
-#endif
-
 /* Runs in a child process, which must end with 0. */
 static void in_child(void (*run)(void *ctx), void *ctx) {
     int status = -1;
