@@ -163,6 +163,9 @@ MTAIO_API mtaio_name *mtaio_name_ref(mtaio_name *name);
 MTAIO_API mtaio_name *mtaio_name_unref(mtaio_name *name);
 MTAIO_API int mtaio_emit_name(mtaio_name *name, void *data);
 
+/* As mtaio_emitter_on with the name, which is not looked up again: for handlers that come and go often. */
+MTAIO_API int mtaio_name_on(mtaio_name *name, const mtaio_handler *h, mtaio_listener **ret);
+
 /* Everything that can be said about an emission. Exactly one of name, resolved, event; with event none of data,
  * change and metadata; a resolved name must belong to em: else EINVAL. All of it is borrowed for the call. */
 typedef struct mtaio_emission {

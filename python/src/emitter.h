@@ -19,7 +19,8 @@ enum {
     LISTENER_WRAPPED = 4, /* handler.__wrapped__ is what the user gave, or None where that is gone */
     LISTENER_TOLD = 8,    /* handler.removed() is called when somebody else has removed it */
     LISTENER_PIPE = 16,   /* handler is the target, an emitter */
-    LISTENER_HELD = 32    /* by the library's handle too; else it is found by pattern, call and context */
+    LISTENER_HELD = 32,   /* by the library's handle too; else it is found by pattern, call and context */
+    LISTENER_ENDING = 64  /* the collector does not know it any more */
 };
 
 typedef struct core_listener {

@@ -12,7 +12,7 @@ typedef struct held_listener {
 static PyTypeObject registration_type;
 
 #define SPARES_MAX 16
-static core_listener *spares[SPARES_MAX]; /* memory of registrations */
+static core_listener *spares[SPARES_MAX]; /* empty, and tracked by the collector all the time */
 static unsigned spare_count;
 
 static mtaio_listener *inner_of(const core_listener *l) {
@@ -59,25 +59,37 @@ void core_listener_unlink(core_listener *l, bool tell) {
 
 /* --- Registering ------------------------------------------------------------------------------- */
 
-static core_listener *memory_for(unsigned flags) {
-    if (flags & LISTENER_HELD) {
-        held_listener *held = PyObject_GC_New(held_listener, &core_listener_type);
-        if (held) held->inner = NULL;
-        return (core_listener *)held;
+static core_listener *spare_listener(void) {
+    while (spare_count > 0) {
+        core_listener *l = spares[--spare_count];
+        if (likely(Py_REFCNT(l) == 1)) return l;
+        Py_DECREF(l); /* somebody has got hold of it, by gc.get_objects() */
     }
-    if (spare_count == 0) return PyObject_GC_New(core_listener, &registration_type);
-    return (core_listener *)PyObject_Init((PyObject *)spares[--spare_count], &registration_type);
+    return NULL;
+}
+
+static core_listener *new_listener(unsigned flags) {
+    core_listener *l;
+    if (flags & LISTENER_HELD) {
+        l = (core_listener *)PyObject_GC_New(held_listener, &core_listener_type);
+        if (l) ((held_listener *)l)->inner = NULL;
+    } else {
+        l = PyObject_GC_New(core_listener, &registration_type);
+    }
+    if (!l) return NULL;
+    l->handler = l->name = NULL;
+    l->emitter = NULL;
+    l->next = l->prev = NULL;
+    PyObject_GC_Track(l);
+    return l;
 }
 
 static core_listener *listener_alloc(PyObject *name, PyObject *handler, unsigned flags) {
-    core_listener *l = memory_for(flags);
-    if (!l) return NULL;
+    core_listener *l = flags & LISTENER_HELD ? NULL : spare_listener();
+    if (!l && !(l = new_listener(flags))) return NULL;
     l->handler = Py_NewRef(handler);
     l->name = Py_NewRef(name);
-    l->emitter = NULL;
-    l->next = l->prev = NULL;
     l->flags = flags;
-    PyObject_GC_Track(l);
     return l;
 }
 
@@ -93,8 +105,8 @@ static core_listener *registered(core_emitter *em, core_listener *l, int r) {
 }
 
 /* Whoever looks for leaks is told. He may refuse: then -1 with his exception, and it is gone. */
-static int check_limit(core_emitter *em, core_listener *l, const char *utf8) {
-    size_t count = mtaio_emitter_count(em->inner, utf8);
+static int check_limit(core_emitter *em, core_listener *l) {
+    size_t count = mtaio_emitter_count(em->inner, PyUnicode_AsUTF8(l->name));
     if (count <= em->limit) return 0;
     PyObject *result = PyObject_CallMethod((PyObject *)em, "_passed_limit", "On", l->name, (Py_ssize_t)count);
     Py_XDECREF(result);
@@ -104,12 +116,23 @@ static int check_limit(core_emitter *em, core_listener *l, const char *utf8) {
     return -1;
 }
 
+/* With the library, by the name as it was resolved, if it was. */
+static int listen(core_emitter *em, core_listener *l, int priority) {
+    const struct name_entry *known = core_name_find(em, l->name);
+    const mtaio_handler *h =
+        MTAIO_HANDLER(.call = core_call_of(l), .ctx = l, .priority = (mtaio_priority)priority,
+                      .flags = l->flags & LISTENER_ONCE ? MTAIO_ONCE : 0);
+    mtaio_listener **inner = l->flags & LISTENER_HELD ? &((held_listener *)l)->inner : NULL;
+    if (likely(known != NULL) && likely(known->resolved != NULL))
+        return mtaio_name_on(known->resolved, h, inner);
+    return mtaio_emitter_on(em->inner, PyUnicode_AsUTF8(l->name), h, inner);
+}
+
 /* by_handle: cancelling then takes constant time, and some memory; else it looks at every handler of the
  * name. */
 core_listener *core_listener_new(core_emitter *em, PyObject *name, PyObject *handler, int priority,
                                  unsigned flags, bool by_handle) {
-    const char *utf8 = core_utf8(name, core.EventError);
-    if (!utf8) return NULL;
+    if (!core_name_find(em, name) && !core_utf8(name, core.EventError)) return NULL;
     if (!PyCallable_Check(handler)) {
         PyErr_Format(PyExc_TypeError, "a handler must be callable, not %.100s", Py_TYPE(handler)->tp_name);
         return NULL;
@@ -118,14 +141,9 @@ core_listener *core_listener_new(core_emitter *em, PyObject *name, PyObject *han
     if (by_handle) flags |= LISTENER_HELD;
     core_listener *l = listener_alloc(name, handler, flags);
     if (!l) return NULL;
-    if (em->unusual & EMITTER_CLOSED) return registered(em, l, MTAIO_ECLOSED);
-    int r = mtaio_emitter_on(em->inner, utf8,
-                             MTAIO_HANDLER(.call = core_call_of(l), .ctx = l,
-                                           .priority = (mtaio_priority)priority,
-                                           .flags = flags & LISTENER_ONCE ? MTAIO_ONCE : 0),
-                             by_handle ? &((held_listener *)l)->inner : NULL);
+    int r = em->unusual & EMITTER_CLOSED ? MTAIO_ECLOSED : listen(em, l, priority);
     l = registered(em, l, r);
-    return l && em->limit && check_limit(em, l, utf8) < 0 ? NULL : l;
+    return l && em->limit && check_limit(em, l) < 0 ? NULL : l;
 }
 
 core_listener *core_listener_pipe(core_emitter *em, PyObject *name, core_emitter *target) {
@@ -176,17 +194,40 @@ static int listener_clear(PyObject *self) {
     return 0;
 }
 
-static void listener_dealloc(PyObject *self) {
+static void listener_dealloc(PyObject *self);
+
+/* With the last reference to the handler other objects may go, and so on: it may be put off. */
+static void dealloc_nested(PyObject *self) {
     core_listener *l = (core_listener *)self;
     PyObject_GC_UnTrack(self);
+    l->flags |= LISTENER_ENDING;
     Py_TRASHCAN_BEGIN(self, listener_dealloc) mtaio_listener_unref(inner_of(l));
     Py_CLEAR(l->handler);
     Py_CLEAR(l->name);
-    if (spare_count < SPARES_MAX && !(l->flags & LISTENER_HELD))
+    if (spare_count < SPARES_MAX && !(l->flags & LISTENER_HELD)) {
+        Py_SET_REFCNT(self, 1);
+        PyObject_GC_Track(self);
+        spares[spare_count++] = l;
+    } else {
+        PyObject_GC_Del(self);
+    }
+    Py_TRASHCAN_END
+}
+
+static void listener_dealloc(PyObject *self) {
+    core_listener *l = (core_listener *)self;
+    bool lives_on = l->handler && Py_REFCNT(l->handler) > 1; /* the handler: as a rule */
+    if (!lives_on || l->flags & (LISTENER_HELD | LISTENER_ENDING) || spare_count == SPARES_MAX) {
+        dealloc_nested(self);
+        return;
+    }
+    Py_SET_REFCNT(self, 1); /* the collector may see it while it is emptied */
+    Py_CLEAR(l->handler);
+    Py_CLEAR(l->name);
+    if (likely(spare_count < SPARES_MAX))
         spares[spare_count++] = l;
     else
-        PyObject_GC_Del(self);
-    Py_TRASHCAN_END
+        Py_DECREF(self);
 }
 
 static PyObject *listener_cancel(PyObject *self, PyObject *unused) {
@@ -218,6 +259,7 @@ static PyObject *get_active(PyObject *self, void *unused) {
 
 static PyObject *listener_repr(PyObject *self) {
     const core_listener *l = (const core_listener *)self;
+    if (!l->name) return PyUnicode_FromString("<listener that was used up>");
     return PyUnicode_FromFormat("<%slistener to %R: %R>", l->emitter ? "" : "removed ", l->name, l->handler);
 }
 

@@ -18,7 +18,7 @@ typedef struct registrar {
 static PyTypeObject registrar_type;
 
 #define SPARES_MAX 16
-static registrar *spares[SPARES_MAX];
+static registrar *spares[SPARES_MAX]; /* empty, and tracked by the garbage collector all the time */
 static unsigned spare_count;
 
 static PyObject *listen(core_emitter *em, PyObject *name, PyObject *handler, int priority, unsigned flags) {
@@ -31,23 +31,34 @@ static PyObject *listen(core_emitter *em, PyObject *name, PyObject *handler, int
 
 static PyObject *registrar_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
     registrar *r = (registrar *)self;
-    if (PyVectorcall_NARGS(nargsf) == 1 && !names)
+    if (likely(PyVectorcall_NARGS(nargsf) == 1) && likely(!names) && likely(r->emitter != NULL))
         return listen(r->emitter, r->name, args[0], r->priority, r->flags);
     PyErr_SetString(PyExc_TypeError, "this takes one argument: the handler");
     return NULL;
 }
 
-static PyObject *registrar_new(core_emitter *em, PyObject *name, int priority, unsigned flags) {
-    registrar *r = spare_count > 0
-                       ? (registrar *)PyObject_Init((PyObject *)spares[--spare_count], &registrar_type)
-                       : PyObject_GC_New(registrar, &registrar_type);
+static registrar *registrar_alloc(void) {
+    while (likely(spare_count > 0)) {
+        registrar *r = spares[--spare_count];
+        if (likely(Py_REFCNT(r) == 1)) return r;
+        Py_DECREF(r); /* somebody has got hold of it, by gc.get_objects() */
+    }
+    registrar *r = PyObject_GC_New(registrar, &registrar_type);
     if (!r) return NULL;
     r->vectorcall = registrar_call;
+    r->emitter = NULL;
+    r->name = NULL;
+    PyObject_GC_Track(r);
+    return r;
+}
+
+static PyObject *registrar_new(core_emitter *em, PyObject *name, int priority, unsigned flags) {
+    registrar *r = registrar_alloc();
+    if (!r) return NULL;
     r->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
     r->name = Py_NewRef(name);
     r->priority = priority;
     r->flags = flags;
-    PyObject_GC_Track(r);
     return (PyObject *)r;
 }
 
@@ -57,16 +68,19 @@ static int registrar_traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
+/* Neither changes in its life, so there is nothing to clear in a cycle: the emitter does. */
 static void registrar_dealloc(PyObject *self) {
     registrar *r = (registrar *)self;
-    PyObject_GC_UnTrack(self);
-    Py_DECREF(r->emitter); /* neither changes in its life, so there is nothing to clear in a cycle: the
-                              emitter does */
-    Py_DECREF(r->name);
-    if (spare_count < SPARES_MAX)
+    Py_SET_REFCNT(self, 1); /* the collector may see it while it is emptied, which may run anything */
+    Py_CLEAR(r->emitter);
+    Py_CLEAR(r->name);
+    if (likely(spare_count < SPARES_MAX)) {
         spares[spare_count++] = r;
-    else
-        PyObject_GC_Del(self);
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    Py_SET_REFCNT(self, 0);
+    PyObject_GC_Del(self);
 }
 
 static PyTypeObject registrar_type = {
@@ -121,10 +135,16 @@ typedef struct method {
     const struct plain *plain;
 } method;
 
+/* Mostly an EventEmitter, which is derived from ours directly. */
+static inline bool is_emitter(PyObject *object) {
+    return likely(Py_TYPE(object)->tp_base == &core_emitter_type) ||
+           PyObject_TypeCheck(object, &core_emitter_type);
+}
+
 static PyObject *method_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *names) {
     method *m = (method *)self;
     Py_ssize_t count = PyVectorcall_NARGS(nargsf);
-    if (likely(!names) && likely(count > 0) && likely(PyObject_TypeCheck(args[0], &core_emitter_type))) {
+    if (likely(!names) && likely(count > 0) && likely(is_emitter(args[0]))) {
         PyObject *result = m->plain->call(args, count);
         if (result || PyErr_Occurred()) return result;
     }

@@ -248,7 +248,7 @@ static bool is_unlisted(const struct family *f) {
     return load_relaxed(&f->reclaimer.waiting) > 0 && !load_relaxed(&f->reclaimer.pending);
 }
 
-void mtaio__after_removing(struct family *f, bool eager) {
+void mtaio__free_removed(struct family *f, bool eager) {
     if (!load_relaxed(&f->letting_go) && !is_unlisted(f) && !is_sweep_due(f, eager)) return;
     mtaio__family_hold(f);
     if (load_relaxed(&f->letting_go)) let_them_go(f);

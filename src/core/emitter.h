@@ -20,6 +20,7 @@ struct mtaio_name {
     ATOMIC(uint32_t) refs;
     mtaio_emitter *em;
     struct node *node;
+    uint64_t hash;
 };
 
 #define MTAIO__CHECK_SIZE(p, type) ((p) && (p)->size == sizeof(type))
@@ -30,6 +31,7 @@ struct key {
     size_t length;
     uint64_t hash;
     bool is_pattern;
+    struct node *node; /* of a resolved name, in the emitter that is asked; else NULL */
 };
 
 /* EINVAL (NULL), EPATTERN. */
@@ -58,7 +60,11 @@ int mtaio__register(mtaio_emitter *em, const struct key *key, struct listener *l
 void mtaio__unregister_locked(mtaio_emitter *em, struct listener *l);
 
 /* After removing, without the lock: frees at once what can be. eager: somebody waits for a destroy. */
-void mtaio__after_removing(struct family *f, bool eager);
+void mtaio__free_removed(struct family *f, bool eager);
+static inline void mtaio__after_removing(struct family *f, bool eager) {
+    if (load_relaxed(&f->reclaimer.waiting) > 0 || load_relaxed(&f->letting_go))
+        mtaio__free_removed(f, eager);
+}
 
 /* Removes every registration; detaches from the source and the derived emitters. */
 void mtaio__unregister_all_locked(mtaio_emitter *em);

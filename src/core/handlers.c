@@ -64,11 +64,12 @@ static int lane_replace(struct family *f, struct node *n, ATOMIC(struct lane *) 
     return 0;
 }
 
-/* Closes the gaps in place, which is possible while nobody reads: removing must not allocate. The memory goes
- * back with the next registration. */
+/* Closes the gaps in place, where nobody reads: removing must not allocate. The memory goes back with the
+ * next registration. */
 static void lane_tidy(struct node *n, struct lane *lane) {
     ATOMIC(struct listener *) *entry = lane_entries(lane);
     uint32_t kept = 0;
+    if (!mtaio__reclaim_begin_alone()) return;
     for (uint32_t i = 0; i < lane->count; i++) {
         struct listener *l = load_relaxed(&entry[i]);
         if (!l) continue;
@@ -77,6 +78,7 @@ static void lane_tidy(struct node *n, struct lane *lane) {
     }
     store_release(&lane->count, kept);
     lane_block(lane)->dead = 0;
+    mtaio__reclaim_end_alone();
 }
 
 int mtaio__node_reserve(struct family *f, struct node *n, enum rank rank) {
@@ -149,7 +151,7 @@ void mtaio__node_erase(struct family *f, struct node *n, struct listener *l) {
     struct lane_block *b = lane_block(lane);
     if (++b->dead == lane->count && lane->count > LANE_LEAST)
         lane_unlink(f, link, lane);
-    else if (lane->count > THIN_LEAST && b->dead > lane->count / 2 && mtaio__reclaim_is_idle())
+    else if (lane->count > THIN_LEAST && b->dead > lane->count / 2)
         lane_tidy(n, lane);
 }
 

@@ -66,7 +66,6 @@ struct listener_more {
     struct mtaio_listener *handle; /* the user's reference to it; family's lock */
     bool ended;                    /* destroy has run */
     struct node *target;           /* of a link: the derived emitter's node of the same pattern */
-    ATOMIC(uint32_t) claimed;      /* once: the first emission to set it calls */
 };
 
 static inline uint64_t listener_seq(const struct listener *l) { return l->order >> 16; }

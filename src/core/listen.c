@@ -6,13 +6,11 @@
 
 /* --- Calls that are not plain ------------------------------------------------------------------ */
 
-/* Once: of all emissions that get here, the first to claim it; it is unregistered before it is called. */
+/* Once: of all emissions that get here, the one that unregisters it; that is done before it is called. */
 static bool claim_once(mtaio_emitter *em, struct listener *l) {
-    uint32_t unclaimed = 0;
-    if (!atomic_cas(&listener_more(l)->claimed, &unclaimed, 1)) return false;
     struct family *f = em->family;
     os_lock(&f->lock);
-    bool there = load_relaxed(&l->call) != NULL; /* else it was removed, and who did that was told so */
+    bool there = load_relaxed(&l->call) != NULL; /* else another emission had it, or somebody removed it */
     if (there) mtaio__unregister_locked(em, l);
     os_unlock(&f->lock);
     mtaio__after_removing(f, listener_more(l)->destroy != NULL);
@@ -31,18 +29,23 @@ static int special_call(mtaio_event *event, void *ctx) {
 
 /* --- Registering ------------------------------------------------------------------------------- */
 
+static int listen_at(mtaio_emitter *em, const struct key *key, const mtaio_handler *h, enum rank rank,
+                     mtaio_call call, mtaio_listener **ret) {
+    bool more = ret || h->destroy || h->executor || call != h->call;
+    struct listener *l = mtaio__listener_new(h, call, rank, more);
+    int r = l ? mtaio__register(em, key, l, ret) : MTAIO_ENOMEM;
+    if (r >= 0) return 0;
+    if (l && more) mtaio_executor_unref(listener_more(l)->executor);
+    if (l) mtaio__listener_free(l);
+    if (h->destroy) h->destroy(h->ctx);
+    return r;
+}
+
 int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, enum rank rank,
                   mtaio_call call, mtaio_listener **ret) {
-    bool more = ret || h->destroy || h->executor || call != h->call;
     struct key key;
     int r = mtaio__key_init(&key, pattern);
-    if (r >= 0) {
-        struct listener *l = mtaio__listener_new(h, call, rank, more);
-        r = l ? mtaio__register(em, &key, l, ret) : MTAIO_ENOMEM;
-        if (r >= 0) return 0;
-        if (l && more) mtaio_executor_unref(listener_more(l)->executor);
-        if (l) mtaio__listener_free(l);
-    }
+    if (r >= 0) return listen_at(em, &key, h, rank, call, ret);
     if (h->destroy) h->destroy(h->ctx);
     return r;
 }
@@ -62,15 +65,29 @@ static mtaio_priority priority_of(enum rank rank) {
                                   : (mtaio_priority)(MTAIO_HIGHEST - (int)rank);
 }
 
-int mtaio_emitter_on(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, mtaio_listener **ret) {
+static mtaio_call call_for(const mtaio_handler *h) {
+    return h->executor || h->flags & MTAIO_ONCE ? special_call : h->call;
+}
+
+/* A handler that cannot be registered ends here. */
+static int admit(const mtaio_handler *h, bool has_place) {
     if (!MTAIO__CHECK_SIZE(h, mtaio_handler)) return MTAIO_EINVAL;
-    int r = em && pattern ? check_handler(h) : MTAIO_EINVAL;
-    if (r < 0) {
-        if (h->destroy) h->destroy(h->ctx);
-        return r;
-    }
-    bool special = h->executor || h->flags & MTAIO_ONCE;
-    return mtaio__listen(em, pattern, h, rank_of(h->priority), special ? special_call : h->call, ret);
+    int r = has_place ? check_handler(h) : MTAIO_EINVAL;
+    if (r < 0 && h->destroy) h->destroy(h->ctx);
+    return r;
+}
+
+int mtaio_emitter_on(mtaio_emitter *em, const char *pattern, const mtaio_handler *h, mtaio_listener **ret) {
+    int r = admit(h, em && pattern);
+    return r < 0 ? r : mtaio__listen(em, pattern, h, rank_of(h->priority), call_for(h), ret);
+}
+
+int mtaio_name_on(mtaio_name *name, const mtaio_handler *h, mtaio_listener **ret) {
+    int r = admit(h, name != NULL);
+    if (r < 0) return r;
+    struct node *n = name->node;
+    struct key key = {.text = node_name(n), .length = n->length, .hash = name->hash, .node = n};
+    return listen_at(name->em, &key, h, rank_of(h->priority), call_for(h), ret);
 }
 
 int mtaio_on(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx) {

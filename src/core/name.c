@@ -20,7 +20,7 @@ int mtaio_emitter_resolve(mtaio_emitter *em, const char *name, mtaio_name **ret)
         mtaio__free(resolved, sizeof *resolved);
         return r;
     }
-    *resolved = (mtaio_name){.refs = 1, .em = mtaio_emitter_ref(em), .node = n};
+    *resolved = (mtaio_name){.refs = 1, .em = mtaio_emitter_ref(em), .node = n, .hash = key.hash};
     *ret = resolved;
     return 0;
 }

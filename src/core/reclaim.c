@@ -7,6 +7,7 @@
 #include "core/fork.h"
 
 static ATOMIC(struct thread *) threads; /* only ever grows at its head */
+static ATOMIC(uint32_t) alone; /* how many threads change what readers see: nobody begins to read meanwhile */
 
 /* Guards the list of resting pins. Innermost: nothing is called with it held. */
 static os_mutex resting_lock = OS_MUTEX_STATIC;
@@ -112,6 +113,7 @@ static void forked(void) {
     }
     pending_first = pending_last = NULL;
     pending_count = 0;
+    store_relaxed(&alone, 0);
     after_fork();
     struct thread *self = os_self();
     for (struct thread *t = load_acquire(&threads); t; t = t->next) {
@@ -146,6 +148,7 @@ struct thread *mtaio__thread_register(void) {
         store_release(&t->taken, 0);
         return NULL;
     }
+    for (unsigned i = 0; load_acquire(&alone); i++) os_nap(i); /* after a cas: see reclaim_begin_alone */
     return t;
 }
 
@@ -242,6 +245,17 @@ bool mtaio__reclaim_is_idle(void) {
     fence_full();
     return is_alone(8, &rests) && rests == 0;
 }
+
+/* Either the second look sees a thread's record, or that thread, which has taken it by a cas, sees us. */
+bool mtaio__reclaim_begin_alone(void) {
+    if (!mtaio__reclaim_is_idle()) return false;
+    atomic_add(&alone, 1);
+    if (mtaio__reclaim_is_idle()) return true;
+    mtaio__reclaim_end_alone();
+    return false;
+}
+
+void mtaio__reclaim_end_alone(void) { atomic_sub(&alone, 1); /* pairs with thread_register */ }
 
 static void scan_pin(struct scan *s, const struct reclaimer *of, struct pin *p, bool ask) {
     if (load_acquire(&p->of) != of) return; /* pairs with pin_push and pin_clear */

@@ -259,6 +259,11 @@ bool mtaio__scan_runs(const struct scan *s, const void *listener);
  * freed at once. A cheap look: false may be wrong. */
 bool mtaio__reclaim_is_idle(void);
 
+/* The same for what readers see to be changed in place: where true, no thread reads before
+ * mtaio__reclaim_end_alone, not even one that was not known here. */
+bool mtaio__reclaim_begin_alone(void);
+void mtaio__reclaim_end_alone(void);
+
 /* Waits until no pin but the calling thread's own (and those it serves) runs the listener. */
 void mtaio__wait_not_running(const void *listener);
 

@@ -24,7 +24,10 @@ int mtaio__key_init(struct key *key, const char *pattern) {
     bool is_name;
     int r = mtaio__pattern_check(pattern, &is_name);
     if (r < 0) return r;
-    *key = (struct key){pattern, (size_t)r, mtaio__hash(pattern, (size_t)r), !is_name};
+    *key = (struct key){.text = pattern,
+                        .length = (size_t)r,
+                        .hash = mtaio__hash(pattern, (size_t)r),
+                        .is_pattern = !is_name};
     return 0;
 }
 
@@ -110,18 +113,23 @@ void mtaio__node_release_locked(mtaio_emitter *em, struct node *n) {
 
 /* The names a pattern's handlers are merged into. */
 static struct node *next_matching(const mtaio_emitter *em, const struct node *pattern, uint32_t *at) {
-    if (!(pattern->flags & NODE_PATTERN)) return NULL;
     for (struct node *n; (n = mtaio__table_next(load_relaxed(&em->table), at));)
         if (mtaio__pattern_matches(node_name(pattern), node_name(n))) return n;
     return NULL;
 }
 
+static __attribute__((noinline)) int reserve_matching(mtaio_emitter *em, const struct node *pattern,
+                                                      enum rank rank) {
+    int r = 0;
+    uint32_t at = 0;
+    for (struct node *n; r == 0 && (n = next_matching(em, pattern, &at));)
+        r = mtaio__node_reserve(em->family, n, rank);
+    return r;
+}
+
 static int reserve_all(mtaio_emitter *em, struct node *n, enum rank rank) {
     int r = mtaio__node_reserve(em->family, n, rank);
-    uint32_t at = 0;
-    for (struct node *other; r == 0 && (other = next_matching(em, n, &at));)
-        r = mtaio__node_reserve(em->family, other, rank);
-    return r;
+    return r == 0 && n->flags & NODE_PATTERN ? reserve_matching(em, n, rank) : r;
 }
 
 /* Where a node has a link to the same derived emitter already, one is enough. */
@@ -134,12 +142,18 @@ static void append_to(struct node *n, struct listener *l) {
     mtaio__node_append(n, l);
 }
 
-static void commit(mtaio_emitter *em, struct node *n, struct listener *l) {
+static __attribute__((noinline)) void append_to_matching(mtaio_emitter *em, const struct node *pattern,
+                                                         struct listener *l) {
+    uint32_t at = 0;
+    for (struct node *n; (n = next_matching(em, pattern, &at));) append_to(n, l);
+}
+
+static inline __attribute__((always_inline)) void commit(mtaio_emitter *em, struct node *n,
+                                                         struct listener *l) {
     l->node = n;
     l->order |= reclaim_tick(&em->family->reclaimer) << 16;
     append_to(n, l);
-    uint32_t at = 0;
-    for (struct node *other; (other = next_matching(em, n, &at));) append_to(other, l);
+    if (n->flags & NODE_PATTERN) append_to_matching(em, n, l);
     if (is_link(l)) {
         n->links++;
     } else {
@@ -152,13 +166,14 @@ static void commit(mtaio_emitter *em, struct node *n, struct listener *l) {
     }
 }
 
-static int link_to_source(mtaio_emitter *em, struct node *n, const struct key *key);
+static __attribute__((noinline)) int link_to_source(mtaio_emitter *em, struct node *n, const struct key *key);
 
 /* A node with room for l everywhere, and a link to it in the source. */
-static int prepare(mtaio_emitter *em, const struct key *key, enum rank rank, struct node **ret) {
-    struct node *n;
+static inline __attribute__((always_inline)) int prepare(mtaio_emitter *em, const struct key *key,
+                                                         enum rank rank, struct node **ret) {
+    struct node *n = key->node;
     if (load_relaxed(&em->family->reclaimer.clock) > CLOCK_MAX - UINT32_MAX) return MTAIO_ELIMIT;
-    int r = mtaio__node_obtain_locked(em, key, &n);
+    int r = n ? 0 : mtaio__node_obtain_locked(em, key, &n);
     if (r < 0) return r;
     r = reserve_all(em, n, rank);
     if (r == 0 && em->source) r = link_to_source(em, n, key);
@@ -169,14 +184,17 @@ static int prepare(mtaio_emitter *em, const struct key *key, enum rank rank, str
     return r;
 }
 
-static int link_to_source(mtaio_emitter *em, struct node *n, const struct key *key) {
+static __attribute__((noinline)) int link_to_source(mtaio_emitter *em, struct node *n,
+                                                    const struct key *key) {
     if (*node_link(n) || !mtaio__derivation_admits(em->derivation, key->text, !key->is_pattern)) return 0;
     mtaio_handler h = {.size = sizeof h, .ctx = em};
     struct listener *link = mtaio__listener_new(&h, mtaio__derived_call, RANK_DERIVED, true);
     if (!link) return MTAIO_ENOMEM;
     listener_more(link)->target = n;
+    struct key theirs = *key;
+    theirs.node = NULL;
     struct node *above;
-    int r = prepare(em->source, key, RANK_DERIVED, &above);
+    int r = prepare(em->source, &theirs, RANK_DERIVED, &above);
     if (r < 0) {
         mtaio__listener_free(link);
         return r;
@@ -274,22 +292,27 @@ static struct listener *other_link(const mtaio_emitter *derived, const struct no
     return NULL;
 }
 
-static void erase_from(struct family *f, struct node *n, struct listener *l) {
+static __attribute__((noinline)) bool replace_link(struct node *n, struct listener *l) {
     const mtaio_emitter *derived = listener_link(l);
-    if (derived && !(n->flags & NODE_PATTERN) && mtaio__node_link_to(n, derived) == l) {
-        struct listener *other = other_link(derived, n);
-        if (other) {
-            mtaio__node_substitute(n, l, other);
-            return;
-        }
-    }
-    mtaio__node_erase(f, n, l);
+    if (n->flags & NODE_PATTERN || mtaio__node_link_to(n, derived) != l) return false;
+    struct listener *other = other_link(derived, n);
+    if (other) mtaio__node_substitute(n, l, other);
+    return other != NULL;
+}
+
+static void erase_from(struct family *f, struct node *n, struct listener *l) {
+    if (!is_link(l) || !replace_link(n, l)) mtaio__node_erase(f, n, l);
+}
+
+static __attribute__((noinline)) void erase_from_matching(mtaio_emitter *em, const struct node *pattern,
+                                                          struct listener *l) {
+    uint32_t at = 0;
+    for (struct node *n; (n = next_matching(em, pattern, &at));) erase_from(em->family, n, l);
 }
 
 void mtaio__unregister_locked(mtaio_emitter *em, struct listener *l) {
     struct node *n = l->node;
-    uint32_t at = 0;
-    for (struct node *other; (other = next_matching(em, n, &at));) erase_from(em->family, other, l);
+    if (n->flags & NODE_PATTERN) erase_from_matching(em, n, l);
     erase_from(em->family, n, l);
     retire_listener(em, l);
     reclaim_tick(&em->family->reclaimer);

@@ -294,6 +294,23 @@ static void check_first(void) {
     scene_end_a();
 }
 
+/* The removal closes the gaps of a long lane in place, for nobody can be reading: each handler that stays is
+ * called once all the same. */
+enum { STAY = 32, GO = 33 };
+static void setup_gaps(void) {
+    EXPLORE_CHECK(mtaio_emitter_new(NULL, &s.em) == 0);
+    EXPLORE_CHECK(mtaio_on(s.em, "x", count_call, &s.c) == 0);
+    for (int i = 0; i < STAY + GO; i++)
+        EXPLORE_CHECK(mtaio_on(s.em, "x", count_call, i % 2 ? &s.a : &s.b) == 0);
+    EXPLORE_CHECK(mtaio_off(s.em, "x", count_call, &s.b) == GO);
+}
+static void off_first(void) { *result_here() = mtaio_off(s.em, "x", count_call, &s.c); }
+static void check_gaps(void) {
+    EXPLORE_CHECK(s.a.calls == STAY && s.b.calls == 0 && s.c.calls <= 1 && s.result[2] == 1);
+    EXPLORE_CHECK(s.result[1] == s.a.calls + s.c.calls);
+    scene_end();
+}
+
 /* --- Reclamation, hazards 4, 35 ----------------------------------------------------------------- */
 
 /* One reader is inside the handler all the time that another adds and removes: what it can reach stays, and
@@ -382,6 +399,8 @@ static const struct bounded table[] = {
           .check = check_lane_replaced),
     ALL("threads-new-to-us", .setup = setup_without_records, TWO(emit_first, cancel_first),
         .check = check_first),
+    UP_TO(2, 2, "threads-new-to-a-lane-with-gaps", .setup = setup_gaps, TWO(emit_first, off_first),
+          .check = check_gaps),
 
     UP_TO(3, EXPLORE_ALL, "stalled-reader", .setup = setup_stalls, TWO(emit_x, change_and_tell),
           .check = check_stalled),

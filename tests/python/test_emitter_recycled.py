@@ -39,6 +39,31 @@ async def test_an_emission_that_somebody_got_hold_of_is_not_used_again(emitter):
         repr(e)
 
 
+async def test_registrations_that_somebody_got_hold_of_are_not_used_again(emitter):
+    def handle(event):
+        pass
+
+    for handler in handle, None:
+        for _ in range(20):
+            emitter.once('n')(handler or (lambda event: None))
+            await emitter.emit('n', 1)
+    found = [o for o in gc.get_objects() if type(o).__name__ == 'Registrar'
+             or type(o).__name__ == 'Registration' and o.event_name is None]
+    assert {type(o).__name__ for o in found} == {'Registrar', 'Registration'}
+    calls = []
+    for _ in range(40):
+        emitter.once('n')(calls.append)
+        await emitter.emit('n', 1)
+    assert len(calls) == 40
+    for o in found:   # of no use, whatever is tried
+        repr(o)
+        if type(o).__name__ == 'Registrar':
+            with pytest.raises(TypeError):
+                o(handle)
+        else:
+            assert (o.handler, o.event_name, o.active, o.cancel()) == (None, None, False, False)
+
+
 async def test_references_to_an_emission_end_with_it(emitter):
     """A weak reference to one does not come alive by the next."""
     emission = emitter.emit('n', 1)

@@ -136,11 +136,12 @@ static void test_failed_registering(void **state) {
     assert_int_equal(mtaio_emitter_on(em, NULL, h, NULL), MTAIO_EINVAL);
     assert_int_equal(mtaio_emitter_on(NULL, "x", h, NULL), MTAIO_EINVAL);
     assert_int_equal(mtaio_emitter_on(closed, "x", h, NULL), MTAIO_ECLOSED);
+    assert_int_equal(mtaio_name_on(NULL, h, NULL), MTAIO_EINVAL);
     bad.call = NULL;
     assert_int_equal(mtaio_emitter_on(em, "x", &bad, NULL), MTAIO_EINVAL);
     bad.call = play, bad.flags = 8;
     assert_int_equal(mtaio_emitter_on(em, "x", &bad, NULL), MTAIO_EINVAL);
-    assert_noted("~h ~h ~h ~h ~h ~h");
+    assert_noted("~h ~h ~h ~h ~h ~h ~h");
     bad.size = 0; /* not even this can be believed */
     assert_int_equal(mtaio_emitter_on(em, "x", &bad, NULL), MTAIO_EINVAL);
     assert_noted("");

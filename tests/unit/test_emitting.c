@@ -182,66 +182,6 @@ static void test_keep_owned(void **state) {
     assert_noted("free(data)");
 }
 
-/* --- Resolved names --------------------------------------------------------------------------------------
- */
-
-/* A resolved name emits like its name, also to handlers that came after it, for the name or a pattern. */
-static void test_resolved(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_name *name = NULL, *other = NULL;
-    struct actor a = {.tag = "a"}, b = {.tag = "b"};
-    mtaio_report report = MTAIO_REPORT();
-    OK(mtaio_emitter_resolve(em, "x.y", &name));
-    assert_int_equal(mtaio_emit_name(name, NULL), 0);
-    listen(em, "x.y", &a);
-    assert_int_equal(mtaio_emit_name(name, NULL), 1);
-    listen(em, "x.*", &b);
-    assert_int_equal(mtaio_emit_name(name, NULL), 2);
-    assert_int_equal(mtaio_off(em, "x.y", play, &a), 1);
-    assert_int_equal(mtaio_emit_with(em, MTAIO_EMISSION(.resolved = name, .report = &report)), 1);
-    assert_int_equal(report.called, 1);
-    assert_noted("a a b b");
-    OK(mtaio_emitter_resolve(em, "x.y", &other)); /* a second handle of the same name */
-    assert_int_equal(mtaio_emit_name(other, NULL), 1);
-    mtaio_name_unref(name);
-    assert_int_equal(mtaio_emit_name(other, NULL), 1);
-    assert_noted("b b");
-    mtaio_name_unref(other);
-    mtaio_emitter_unref(em);
-}
-
-static int same_as_resolved(mtaio_event *event, struct actor *self) {
-    assert_string_equal(mtaio_event_name(event), "x");
-    assert_ptr_equal(mtaio_event_data(event), self);
-    return 0;
-}
-
-/* A resolved name keeps its emitter alive; one reference for each ref; after close it answers ECLOSED. */
-static void test_resolved_lives(void **state) {
-    (void)state;
-    mtaio_emitter *em = emitter_new();
-    mtaio_name *name = NULL;
-    struct actor a = {.tag = "a", .act = same_as_resolved};
-    listen(em, "x", &a);
-    OK(mtaio_emitter_resolve(em, "x", &name));
-    assert_ptr_equal(mtaio_name_ref(name), name);
-    assert_null(mtaio_name_unref(name));
-    mtaio_emitter_ref(em);
-    assert_null(mtaio_emitter_unref(em));
-    mtaio_emitter_unref(em);
-    assert_int_equal(mtaio_emit_name(name, &a), 1);
-    assert_noted("a");
-    mtaio_name_unref(name);
-
-    em = emitter_new();
-    OK(mtaio_emitter_resolve(em, "x", &name));
-    mtaio_emitter_close(em);
-    assert_int_equal(mtaio_emit_name(name, NULL), MTAIO_ECLOSED);
-    mtaio_emitter_unref(em);
-    mtaio_name_unref(name);
-}
-
 /* --- Stopping --------------------------------------------------------------------------------------------
  */
 
@@ -435,8 +375,6 @@ int main(void) {
         TEST(test_owned_event_stopped),
         TEST(test_keep),
         TEST(test_keep_owned),
-        TEST(test_resolved),
-        TEST(test_resolved_lives),
         TEST(test_stop),
         TEST(test_monitor_cannot_stop),
         TEST(test_stop_taken_back),
