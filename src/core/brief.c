@@ -39,7 +39,8 @@ static inline __attribute__((always_inline)) bool run_plain(struct brief *b, str
                                                             bool alone) {
     ATOMIC(struct listener *) *end = entry + count;
     b->called += count; /* few are not called; where there are, it is put right */
-    for (; entry < end; entry++) {
+    if (unlikely(count == 0)) return true;
+    do {
         struct listener *l = load_acquire(entry); /* as in the walk */
         mtaio_call call = NULL;
         if (likely(l != NULL)) {
@@ -60,7 +61,7 @@ static inline __attribute__((always_inline)) bool run_plain(struct brief *b, str
         else
             go_on(b, load_relaxed(&pin->running), r, left);
         return false;
-    }
+    } while (++entry < end);
     return true;
 }
 
@@ -179,41 +180,62 @@ static inline struct listener *only_listener(struct node *n) {
     return load_acquire(lane_entries(&n->first));
 }
 
-/* By a name that no node stands for, or not for sure, under the pin. */
-static __attribute__((noinline)) int emit_unfound(mtaio_emitter *em, struct pin *pin, const struct node *n,
-                                                  const char *name, void *data) {
-    bool nobody = !n && !load_acquire(&em->patterns.root);
-    pin_clear_as(pin, false);
-    if (!nobody || is_error_name(name)) return emit_name_long(em, name, data);
-    int r = mtaio__name_check(name);
-    return r < 0 ? r : 0;
-}
-
-/* Neither a name nor a pattern is known. */
-static __attribute__((noinline)) int emit_unheard(mtaio_emitter *em, const char *name, void *data) {
+/* Nobody has registered for any name or pattern that the name could be. */
+static __attribute__((noinline)) int emit_unheard(mtaio_emitter *em, const char *name, size_t length,
+                                                  void *data) {
     if (is_error_name(name)) return emit_name_long(em, name, data);
-    int r = mtaio__name_check(name);
+    int r = mtaio__name_check_length(name, length);
     return r < 0 ? r : 0;
 }
 
-int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
-    if (unlikely(!em || !name)) return MTAIO_EINVAL;
-    struct thread *t = short_thread(em);
-    if (unlikely(!t)) return emit_name_long(em, name, data);
-    if (!load_acquire(&em->table) && !load_acquire(&em->patterns.root)) return emit_unheard(em, name, data);
-    size_t length = strlen(name);
-    uint64_t hash = mtaio__hash(name, length);
+/* By a name that no node stands for, under the pin. */
+static __attribute__((noinline)) int emit_unfound(mtaio_emitter *em, struct pin *pin, const char *name,
+                                                  size_t length, void *data) {
+    bool nobody = !load_acquire(&em->patterns.root);
+    pin_clear_as(pin, false);
+    return nobody ? emit_unheard(em, name, length, data) : emit_name_long(em, name, data);
+}
+
+/* The node of the name is found, under the pin, which is wide. */
+static inline __attribute__((always_inline)) int emit_found(mtaio_emitter *em, void *data, struct thread *t,
+                                                            struct pin *pin, uint64_t now, struct node *n,
+                                                            const char *name) {
     const struct reclaimer *of = &em->family->reclaimer;
-    struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set_as(pin, of, false);
-    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
-    struct node *n = table ? mtaio__table_find(table, name, length, hash) : NULL;
-    if (unlikely(!n)) return emit_unfound(em, pin, n, name, data);
     struct listener *l = only_listener(n);
-    if (is_late(of, now)) return emit_unfound(em, pin, n, name, data);
+    if (is_late(of, now)) return emit_again(em, pin, n, data, name);
     pin_narrow_to(pin, now);
     if (likely(l != NULL)) return emit_one(em, data, t, pin, n, l);
     return emit_lane(em, data, t, pin, n, name);
+}
+
+/* By a name so short, or so long, that it is hashed in another way. */
+static __attribute__((noinline)) int emit_uncommon(mtaio_emitter *em, const char *name, size_t length,
+                                                   void *data) {
+    struct thread *t = os_self();
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t hash = mtaio__hash(name, length), now = pin_set_as(pin, &em->family->reclaimer, false);
+    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
+    struct node *n = table ? mtaio__table_find(table, name, length, hash) : NULL;
+    if (!n) return emit_unfound(em, pin, name, length, data);
+    return emit_found(em, data, t, pin, now, n, name);
+}
+
+/* No call after strlen but the last: what lives beside it would have to be saved. */
+int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
+    if (unlikely(!em || !name)) return MTAIO_EINVAL;
+    size_t length = strlen(name);
+    struct thread *t = short_thread(em);
+    if (unlikely(!t)) return emit_name_long(em, name, data);
+    if (!load_acquire(&em->table) && !load_acquire(&em->patterns.root))
+        return emit_unheard(em, name, length, data);
+    if (unlikely(!hash_is_usual(length))) return emit_uncommon(em, name, length, data);
+    uint64_t hash = hash_usual(name, length);
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
+    const struct table *table = load_acquire(&em->table); /* as in emit_uncommon */
+    struct node *n = likely(table != NULL) ? table_look(table, name, length, hash) : NULL;
+    if (unlikely(!n)) return emit_unfound(em, pin, name, length, data);
+    return emit_found(em, data, t, pin, now, n, name);
 }
 
 int mtaio_emit_name(mtaio_name *name, void *data) {
