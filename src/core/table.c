@@ -9,7 +9,14 @@
 #define PASSED_MAX 255 /* as many, or more: it is not counted down any more */
 
 static bool is_same(const char *a, const char *b, size_t length) {
-    return hash_is_usual(length) ? hash_is_same(a, b, length) : memcmp(a, b, length) == 0;
+    if (hash_is_usual(length)) return hash_is_same(a, b, length);
+    if (length < 4 || length > 8) return memcmp(a, b, length) == 0;
+    uint32_t s, t, u, v; /* two loads that overlap instead of a call */
+    memcpy(&s, a, 4);
+    memcpy(&t, b, 4);
+    memcpy(&u, a + length - 4, 4);
+    memcpy(&v, b + length - 4, 4);
+    return ((s ^ t) | (u ^ v)) == 0;
 }
 
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
