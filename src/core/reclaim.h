@@ -93,7 +93,7 @@ static inline const struct reclaimer *pin_mark_narrow(const struct reclaimer *of
 }
 static inline bool pin_is_narrow(const struct reclaimer *of) { return (uintptr_t)of & PIN_NARROW; }
 static inline const struct reclaimer *pin_owner(const struct reclaimer *of) {
-    return (const struct reclaimer *)(const void *)((const char *)of - ((uintptr_t)of & PIN_NARROW));
+    return (const struct reclaimer *)((uintptr_t)of & ~(uintptr_t)PIN_NARROW); /* of may be NULL */
 }
 
 #define PINS_OWN 8
