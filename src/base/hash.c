@@ -2,15 +2,17 @@
  * choose names but not see hashes cannot aim for collisions. */
 #include "base/hash.h"
 
-#include <string.h>
-
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static unsigned char key[HASH_KEY_BYTES]; /* written before any other thread can be here, then read only */
+uint64_t mtaio__hash_key[HASH_KEY_BYTES / 8]; /* written before any other thread can be here, then read only */
 
-void mtaio__hash_set_key(const unsigned char *random) { memcpy(key, random, sizeof key); }
+void mtaio__hash_set_key(const unsigned char *random) {
+    memcpy(mtaio__hash_key, random, sizeof mtaio__hash_key);
+}
 
 uint64_t mtaio__hash(const char *bytes, size_t count) {
-    return XXH3_64bits_withSecret(bytes, count, key, sizeof key);
+    if (!hash_is_usual(count))
+        return XXH3_64bits_withSecret(bytes, count, mtaio__hash_key, sizeof mtaio__hash_key);
+    return hash_usual(bytes, count);
 }

@@ -35,74 +35,54 @@ static __attribute__((noinline)) void go_on_alone(struct brief *b, const struct 
 
 /* The walk's loop without what is not plain. False: the walk has taken over, and has finished. */
 static inline __attribute__((always_inline)) bool run_plain(struct brief *b, struct pin *pin,
-                                                            ATOMIC(struct listener *) *entry,
-                                                            ATOMIC(struct listener *) *end, bool alone,
-                                                            unsigned *called) {
-    for (; entry < end; entry++) {
+                                                            ATOMIC(struct listener *) *entry, uint32_t count,
+                                                            bool alone) {
+    ATOMIC(struct listener *) *end = entry + count;
+    b->called += count; /* few are not called; where there are, it is put right */
+    if (unlikely(count == 0)) return true;
+    do {
         struct listener *l = load_acquire(entry); /* as in the walk */
-        if (unlikely(!l)) continue;
-        store_release(&pin->running, l);
-        os_fence_light_as(false);
-        mtaio_call call = load_acquire(&l->call);
-        if (unlikely(!call)) continue;
+        mtaio_call call = NULL;
+        if (likely(l != NULL)) {
+            store_release(&pin->running, l);
+            os_fence_light_as(false);
+            call = load_acquire(&l->call);
+        }
+        if (unlikely(!call)) {
+            b->called--;
+            continue;
+        }
         int r = call(&b->event, l->ctx);
-        ++*called;
-        if (likely(r >= 0) && likely(!event_flow(&b->event))) continue;
+        if (likely(event_is_plain(&b->event, r))) continue;
         struct part left = {.entry = entry + 1, .count = (uint32_t)(end - entry) - 1};
+        b->called -= left.count;
         if (alone)
-            go_on_alone(b, l, r, left);
+            go_on_alone(b, load_relaxed(&pin->running), r, left);
         else
-            go_on(b, l, r, left);
+            go_on(b, load_relaxed(&pin->running), r, left);
         return false;
-    }
+    } while (++entry < end);
     return true;
 }
 
-/* Nothing in it is more than a plain emission needs. */
-static inline __attribute__((always_inline)) void brief_begin(struct brief *b, struct pin *pin,
+/* Nothing in it is more than a plain emission needs. The thread is one walk deeper. */
+static inline __attribute__((always_inline)) void brief_begin(struct brief *b, struct thread *t,
+                                                              mtaio_emitter *em, struct pin *pin,
                                                               struct node *n, void *data) {
+    t->depth++;
     b->event = (mtaio_event){.name = node_name(n), .data = data, .count = 1, .walk = brief_mark(pin)};
+    b->walk.em = em;
 }
 
+/* The thread is asked for again, so that it need not be kept beside the calls. */
 static inline __attribute__((always_inline)) int brief_end(struct brief *b, struct pin *pin,
                                                            unsigned called) {
+    struct thread *t = os_self();
+    t->depth--;
     pin_clear_as(pin, false);
-    if (likely(b->event.walk != &b->walk)) return called > INT32_MAX ? INT32_MAX : (int)called;
+    if (likely(walk_is_brief(b->event.walk))) return called > INT32_MAX ? INT32_MAX : (int)called;
     b->tally.called += called;
     return tally_result(&b->tally);
-}
-
-/* The handlers of one lane. */
-static __attribute__((noinline)) int emit_lane(struct thread *t, struct pin *pin, struct node *n, void *data,
-                                               ATOMIC(struct listener *) *entry,
-                                               ATOMIC(struct listener *) *end) {
-    struct brief b;
-    unsigned called = 0, depth = t->depth;
-    t->depth = depth + 1;
-    brief_begin(&b, pin, n, data);
-    run_plain(&b, pin, entry, end, true, &called);
-    t->depth = depth;
-    return brief_end(&b, pin, called);
-}
-
-/* Of one that is alone in its lane, as most are: a loop of one costs more than the call. */
-static __attribute__((noinline)) int emit_one(struct thread *t, struct pin *pin, struct node *n, void *data,
-                                              struct listener *l) {
-    struct brief b;
-    unsigned depth = t->depth;
-    store_release(&pin->running, l); /* as in the walk */
-    os_fence_light_as(false);
-    mtaio_call call = load_acquire(&l->call);
-    if (unlikely(!call)) {
-        pin_clear_as(pin, false);
-        return 0;
-    }
-    t->depth = depth + 1;
-    brief_begin(&b, pin, n, data);
-    int r = call(&b.event, l->ctx);
-    if (unlikely(r < 0) || unlikely(event_flow(&b.event))) go_on_alone(&b, l, r, (struct part){0});
-    t->depth = depth;
-    return brief_end(&b, pin, 1);
 }
 
 /* Has the clock moved since the pin was set? Then younger handlers may be among those that were found. */
@@ -132,61 +112,130 @@ static __attribute__((noinline)) int emit_lanes(mtaio_emitter *em, struct pin *p
                                                 void *data, const char *name) {
     struct brief b;
     struct walk *w = &b.walk;
-    struct thread *t = os_self();
     uint64_t now = load_relaxed(&pin->lower);
-    unsigned called = 0, depth = t->depth;
     pin_widen(pin); /* each is to be looked into to find the next */
     walk_gather(w, n);
     if (is_late(&em->family->reclaimer, now)) return emit_again(em, pin, n, data, name);
     pin_narrow_to(pin, now);
-    t->depth = depth + 1;
-    brief_begin(&b, pin, n, data);
+    brief_begin(&b, os_self(), em, pin, n, data);
+    b.called = 0;
     for (; w->segment < w->segments; w->segment++) {
         const struct part *part = &w->part[w->segment];
-        if (!run_plain(&b, pin, part->entry, part->entry + part->count, false, &called)) break;
+        if (!run_plain(&b, pin, part->entry, part->count, false)) break;
     }
-    t->depth = depth;
-    return brief_end(&b, pin, called);
+    return brief_end(&b, pin, b.called);
 }
 
-/* A node, and nothing unusual: no lock, no allocation, no shared line written. Under the pin, set at `now`,
- * which is cleared. What was found before the clock is seen not to have moved is as old as the pin, and so
- * kept by it. Only tail calls: nothing is saved on the stack twice. */
-static inline __attribute__((always_inline)) int emit_short(mtaio_emitter *em, const struct reclaimer *of,
-                                                            struct thread *t, struct pin *pin, uint64_t now,
-                                                            struct node *n, void *data, const char *name) {
+/* Under the pin, which is narrow, and cleared at the end. What was found before the clock is seen not to have
+ * moved is as old as the pin, and so kept by it. */
+static __attribute__((noinline)) int emit_lane(mtaio_emitter *em, void *data, struct thread *t,
+                                               struct pin *pin, struct node *n, const char *name) {
+    const struct reclaimer *of = &em->family->reclaimer;
+    uint64_t now = load_relaxed(&pin->lower);
+    struct brief b;
     const struct lane *lane = load_acquire(&n->lanes);
-    if (is_late(of, now) || unlikely(!lane)) return emit_again(em, pin, n, data, name);
+    if (is_late(of, now) || unlikely(n->flags & NODE_ERROR)) return emit_again(em, pin, n, data, name);
+    if (unlikely(!lane)) {
+        pin_clear_as(pin, false);
+        return 0;
+    }
     if (unlikely(load_acquire(&lane->next))) return emit_lanes(em, pin, n, data, name);
     ATOMIC(struct listener *) *entry = lane_entries(lane);
-    uint32_t count = load_acquire(&lane->count);
-    struct listener *first = load_acquire(entry);
+    uint32_t count = load_acquire(&lane->count); /* pairs with node_append */
     if (is_late(of, now)) return emit_again(em, pin, n, data, name);
-    if (count == 1 && likely(first != NULL)) return emit_one(t, pin, n, data, first);
-    return emit_lane(t, pin, n, data, entry, entry + count);
+    brief_begin(&b, t, em, pin, n, data);
+    b.called = 0;
+    run_plain(&b, pin, entry, count, true);
+    return brief_end(&b, pin, b.called);
 }
 
-int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
-    if (unlikely(!em || !name)) return MTAIO_EINVAL;
-    struct thread *t = short_thread(em);
-    if (unlikely(!t)) return emit_name_long(em, name, data);
-    size_t length = strlen(name);
-    uint64_t hash = mtaio__hash(name, length);
-    const struct reclaimer *of = &em->family->reclaimer;
-    struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set_as(pin, of, false);
-    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
-    struct node *n = table ? mtaio__table_find(table, name, length, hash) : NULL;
-    if (likely(n != NULL) && likely(!(n->flags & NODE_ERROR)) && !is_late(of, now)) {
-        pin->em = em;
-        pin_narrow_to(pin, now);
-        return emit_short(em, of, t, pin, now, n, data, name);
+/* The handler failed, or the event's flow is not plain. */
+static __attribute__((noinline)) int end_one(struct brief *b, struct pin *pin, int r) {
+    go_on_alone(b, load_relaxed(&pin->running), r, (struct part){0});
+    return brief_end(b, pin, 1);
+}
+
+/* The same where l is the only one there, as most are: a loop of one costs more than the call. Little is kept
+ * beside the call, for each register takes two instructions. */
+static __attribute__((noinline)) int emit_one(mtaio_emitter *em, void *data, struct thread *t,
+                                              struct pin *pin, struct node *n, struct listener *l) {
+    struct brief b;
+    store_release(&pin->running, l); /* as in the walk */
+    os_fence_light_as(false);
+    mtaio_call call = load_acquire(&l->call);
+    if (unlikely(!call)) {
+        pin_clear_as(pin, false);
+        return 0;
     }
-    bool nobody = !n && !load_acquire(&em->patterns.root);
-    pin_clear_as(pin, false);
-    if (!nobody || is_error_name(name)) return emit_name_long(em, name, data);
+    brief_begin(&b, t, em, pin, n, data);
+    int r = call(&b.event, l->ctx);
+    if (unlikely(!event_is_plain(&b.event, r))) return end_one(&b, pin, r);
+    return brief_end(&b, pin, 1);
+}
+
+/* The listener that is alone in a node, in the lane within it; NULL: it is not so simple. The clock was read
+ * before, and is to be looked at again before anything of the listener is. Never of "error". */
+static inline struct listener *only_listener(struct node *n) {
+    if (unlikely(load_acquire(&n->lanes) != &n->first) || unlikely(load_acquire(&n->first.next))) return NULL;
+    return load_acquire(lane_entries(&n->first));
+}
+
+/* Nobody has registered for any name or pattern that the name could be. */
+static __attribute__((noinline)) int emit_unheard(mtaio_emitter *em, const char *name, size_t length,
+                                                  void *data) {
+    if (is_error_name(name)) return emit_name_long(em, name, data);
     int r = mtaio__name_check_length(name, length);
     return r < 0 ? r : 0;
+}
+
+/* By a name that no node stands for, under the pin. */
+static __attribute__((noinline)) int emit_unfound(mtaio_emitter *em, struct pin *pin, const char *name,
+                                                  size_t length, void *data) {
+    bool nobody = !load_acquire(&em->patterns.root);
+    pin_clear_as(pin, false);
+    return nobody ? emit_unheard(em, name, length, data) : emit_name_long(em, name, data);
+}
+
+/* The node of the name is found, under the pin, which is wide. */
+static inline __attribute__((always_inline)) int emit_found(mtaio_emitter *em, void *data, struct thread *t,
+                                                            struct pin *pin, uint64_t now, struct node *n,
+                                                            const char *name) {
+    const struct reclaimer *of = &em->family->reclaimer;
+    struct listener *l = only_listener(n);
+    if (is_late(of, now)) return emit_again(em, pin, n, data, name);
+    pin_narrow_to(pin, now);
+    if (likely(l != NULL)) return emit_one(em, data, t, pin, n, l);
+    return emit_lane(em, data, t, pin, n, name);
+}
+
+/* By a name so short, or so long, that it is hashed in another way. */
+static __attribute__((noinline)) int emit_uncommon(mtaio_emitter *em, const char *name, size_t length,
+                                                   void *data) {
+    struct thread *t = os_self();
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t hash = mtaio__hash(name, length), now = pin_set_as(pin, &em->family->reclaimer, false);
+    const struct table *table = load_acquire(&em->table); /* pairs with table_reserve */
+    struct node *n = table ? mtaio__table_find(table, name, length, hash) : NULL;
+    if (!n) return emit_unfound(em, pin, name, length, data);
+    return emit_found(em, data, t, pin, now, n, name);
+}
+
+/* No call after strlen but the last: what lives beside it would have to be saved. */
+int mtaio_emit(mtaio_emitter *em, const char *name, void *data) {
+    if (unlikely(!em || !name)) return MTAIO_EINVAL;
+    size_t length = strlen(name);
+    struct thread *t = short_thread(em);
+    if (unlikely(!t)) return emit_name_long(em, name, data);
+    if (!load_acquire(&em->table) && !load_acquire(&em->patterns.root))
+        return emit_unheard(em, name, length, data);
+    if (unlikely(!hash_is_usual(length))) return emit_uncommon(em, name, length, data);
+    uint64_t hash = hash_usual(name, length);
+    struct pin *pin = &t->pins[t->depth];
+    uint64_t now = pin_set_as(pin, &em->family->reclaimer, false);
+    const struct table *table = load_acquire(&em->table); /* as in emit_uncommon */
+    struct node *n = likely(table != NULL) ? table_look(table, name, length, hash) : NULL;
+    if (unlikely(!n)) return emit_unfound(em, pin, name, length, data);
+    return emit_found(em, data, t, pin, now, n, name);
 }
 
 int mtaio_emit_name(mtaio_name *name, void *data) {
@@ -194,10 +243,13 @@ int mtaio_emit_name(mtaio_name *name, void *data) {
     struct node *n = name->node;
     mtaio_emitter *em = name->em;
     struct thread *t = short_thread(em);
-    if (unlikely(!t) || unlikely(n->flags & NODE_ERROR)) return emit_node_long(em, n, data);
-    if (!load_acquire(&n->lanes)) return 0;
+    if (unlikely(!t)) return emit_node_long(em, n, data);
+    if (!load_acquire(&n->lanes)) return n->flags & NODE_ERROR ? emit_node_long(em, n, data) : 0;
     const struct reclaimer *of = &em->family->reclaimer;
     struct pin *pin = &t->pins[t->depth];
-    uint64_t now = pin_set_short(pin, em, of);
-    return emit_short(em, of, t, pin, now, n, data, NULL);
+    uint64_t now = load_acquire(&of->clock); /* as in pin_set_as */
+    pin_set_narrow(pin, of, now);
+    struct listener *l = only_listener(n);
+    if (likely(l != NULL) && !is_late(of, now)) return emit_one(em, data, t, pin, n, l);
+    return emit_lane(em, data, t, pin, n, NULL);
 }

@@ -81,7 +81,7 @@ static mtaio_deferral *deferral_new(mtaio_event *event) {
     d->walk = w;
     d->family = w->em->family;
     w->rest.deferral = d;
-    atomic_or(&event->flow, EVENT_DEFERRED);
+    event_mark(event, EVENT_DEFERRED);
     return d;
 }
 
@@ -163,7 +163,7 @@ int mtaio__deferral_take(struct walk *w) {
     int status = d->status;
     if (d->listed) unlist_parked(d);
     if (state & DEFERRAL_CLOSED) w->tally->ended = MTAIO_ECLOSED;
-    if (d->skipped) atomic_or(&w->event->flow, EVENT_MISSED);
+    if (d->skipped) event_mark(w->event, EVENT_MISSED);
     w->rest.deferral = NULL;
     drop_hold(d);
     return status;

@@ -9,7 +9,6 @@
 struct walk *mtaio__brief_fill(struct brief *b) {
     struct walk *w = &b->walk;
     w->pin = walk_pin(b->event.walk);
-    w->em = w->pin->em;
     w->event = &b->event;
     w->tally = &b->tally;
     w->rest = (struct walk_rest){0};
@@ -29,9 +28,9 @@ int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
     if (!event) return MTAIO_EINVAL;
     struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill; so below */
     if (w && is_watching(w)) return 0;
-    uint8_t flow = event_flow(event), wanted;
+    uint8_t flow = load_relaxed(&event->flow), wanted;
     do {
-        wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED);
+        wanted = (uint8_t)(propagate ? flow & ~EVENT_STOPPED : flow | EVENT_STOPPED | EVENT_MARKED);
     } while (!atomic_cas(&event->flow, &flow, wanted));
     return 0;
 }
@@ -42,9 +41,9 @@ int mtaio_event_cancel(mtaio_event *event) {
     if (!event) return MTAIO_EINVAL;
     const struct walk *w = load_acquire(&event->walk);
     if (!w) return MTAIO_EBUSY;
-    atomic_or(&event->flow, EVENT_CANCELED);
+    event_mark(event, EVENT_CANCELED);
     if (walk_is_brief(w)) return 0; /* it stands behind nothing */
-    while ((w = w->rest.outer)) atomic_or(&w->event->flow, EVENT_CANCELED);
+    while ((w = w->rest.outer)) event_mark(w->event, EVENT_CANCELED);
     return 0;
 }
 

@@ -78,11 +78,12 @@ struct walk {
 };
 
 /* What the short way of emitting has on its stack. The event's walk is at first the pin, marked by BRIEF; the
- * true one, and the tally, are filled when somebody needs them. */
+ * true one, but for its emitter, and the tally are filled when somebody needs them. */
 struct brief {
     mtaio_event event;
     struct walk walk;
     struct tally tally;
+    unsigned called; /* until the walk takes over */
 };
 #define BRIEF 1u
 static inline struct walk *brief_mark(struct pin *pin) {

@@ -16,7 +16,8 @@ enum {
     EVENT_ERROR = 8,    /* its name is "error": who handled it is counted */
     EVENT_SPANS = 16,   /* a batch: each handler is shown its own part */
     EVENT_MISSED = 32,  /* the handler was not called after all: another emission's, or removed by now */
-    EVENT_CANCELED = 64 /* the emission ends; set in the events of all outer walks too */
+    EVENT_CANCELED = 64, /* the emission ends; set in the events of all outer walks too */
+    EVENT_MARKED = 128   /* one of those was set while a handler ran: see event_is_plain */
 };
 
 enum { EVENT_OWNED = 1, EVENT_MAPPED = 2, EVENT_BATCH = 4 };
@@ -46,7 +47,19 @@ struct full_event {
     size_t bytes; /* of this block, a batch's list of events included */
 };
 
-static inline uint8_t event_flow(const mtaio_event *event) { return load_relaxed(&event->flow); }
+static inline uint8_t event_flow(const mtaio_event *event) {
+    return load_relaxed(&event->flow) & (EVENT_MARKED - 1);
+}
+
+/* Sets it, in an event that handlers are called with. */
+static inline void event_mark(mtaio_event *event, uint8_t flow) {
+    atomic_or(&event->flow, (uint8_t)(flow | EVENT_MARKED));
+}
+
+/* Of an event whose flow was 0: the handler returned r, and nothing is to be done about it. One test. */
+static inline bool event_is_plain(const mtaio_event *event, int r) {
+    return (r | (int8_t)load_relaxed(&event->flow)) >= 0;
+}
 
 static inline struct full_event *full_event(const mtaio_event *event) {
     return (struct full_event *)(uintptr_t)event;

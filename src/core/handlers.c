@@ -108,7 +108,7 @@ void mtaio__node_append(struct node *n, struct listener *l) {
     struct lane *lane = lane_of(n, listener_rank(l));
     uint32_t at = lane->count;
     if (l->node == n) l->index = at;
-    store_relaxed(&lane_entries(lane)[at], l);
+    store_release(&lane_entries(lane)[at], l); /* pairs with only_listener, which needs no count */
     store_release(&lane->count, at + 1); /* pairs with the walk's reading of it */
 }
 
@@ -170,6 +170,7 @@ struct node *mtaio__node_new(const struct reclaimer *r, const char *name, size_t
     n->birth = reclaim_birth(load_relaxed(&r->clock));
     n->length = (uint16_t)length;
     n->flags = (uint8_t)flags;
+    if (flags & NODE_ERROR) n->marks = MARK_INNER_USED; /* what is in there is called with no further look */
     memcpy(node_name(n), name, length);
     return n;
 }

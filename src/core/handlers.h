@@ -13,6 +13,7 @@
 
 #include <mtaio/emitter.h>
 
+#include "base/hash.h"
 #include "core/fork.h"
 #include "core/topic.h"
 
@@ -118,13 +119,14 @@ _Static_assert(offsetof(struct node, retired.birth) == offsetof(struct node, bir
 static inline char *node_name(const struct node *n) { return (char *)(n + 1) + sizeof(struct listener *); }
 static inline struct listener **node_link(struct node *n) { return (struct listener **)(void *)n - 1; }
 
-/* The table of an emitter's nodes, by name or pattern. Five nodes to a cache line; a full bucket counts the
+/* The table of an emitter's nodes, by name or pattern. Seven nodes to a cache line; a full bucket counts the
  * nodes that passed on to the next, so that removing leaves no marks. Replaced by a copy when it gets too
  * full. */
+#define BUCKET_SLOTS 7
 struct bucket {
-    ATOMIC(uint32_t) tag[5]; /* the upper half of the hash; right only where node is not NULL */
-    ATOMIC(uint32_t) passed;
-    ATOMIC(struct node *) node[5];
+    /* A byte of the hash for each slot, the first lowest, right only where node is not NULL; then the count. */
+    ATOMIC(uint64_t) tags;
+    ATOMIC(struct node *) node[BUCKET_SLOTS];
 };
 struct table {
     struct block block;
@@ -133,8 +135,35 @@ struct table {
     struct bucket *buckets; /* on a cache line */
 };
 
+static inline uint64_t bucket_passed(uint64_t tags) { return tags >> BUCKET_SLOTS * 8; }
+static inline uint64_t table_tag(uint64_t hash) { return hash >> 56; }
+
+/* Not 0: the highest bit of the byte of the first slot that has the tag, and of some others that may have it. */
+static inline uint64_t bucket_equal(uint64_t tags, uint64_t tag) {
+    const uint64_t ones = UINT64_C(0x0001010101010101);
+    uint64_t differ = tags ^ tag * ones;
+    return (differ - ones) & ~differ & ones * 0x80;
+}
+static inline struct node *bucket_first(const struct bucket *b, uint64_t equal) {
+    return load_acquire(&b->node[__builtin_ctzll(equal) / 8]); /* pairs with table_insert */
+}
+
 /* A reader under a pin, or the lock. NULL: not there. */
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash);
+
+/* The same for a usual name: what is where it is looked for first, as most are, is found without a call. */
+static inline struct node *table_look(const struct table *t, const char *name, size_t length, uint64_t hash) {
+    const struct bucket *b = &t->buckets[(uint32_t)hash & t->mask];
+    uint64_t tags = load_relaxed(&b->tags), equal = bucket_equal(tags, table_tag(hash));
+    if (equal == 0 && likely(bucket_passed(tags) == 0)) return NULL;
+    if (likely(equal != 0)) {
+        struct node *n = bucket_first(b, equal);
+        if (likely(n != NULL) && likely(n->length == length) &&
+            likely(hash_is_same(node_name(n), name, length)))
+            return n;
+    }
+    return mtaio__table_find(t, name, length, hash);
+}
 
 /* The same lock for all that follows. Makes sure that one more node goes in: 0 or ENOMEM. */
 int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r);

@@ -21,7 +21,7 @@ static int special_call(mtaio_event *event, void *ctx) {
     struct listener *l = ctx;
     const struct listener_more *m = listener_more(l);
     if (l->order & L_ONCE && !claim_once(event_walk(event)->em, l)) {
-        atomic_or(&event->flow, EVENT_MISSED);
+        event_mark(event, EVENT_MISSED);
         return 0;
     }
     return m->executor ? mtaio__call_on_executor(event, l) : m->call(event, m->ctx);

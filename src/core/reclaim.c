@@ -258,9 +258,11 @@ bool mtaio__reclaim_begin_alone(void) {
 void mtaio__reclaim_end_alone(void) { atomic_sub(&alone, 1); /* pairs with thread_register */ }
 
 static void scan_pin(struct scan *s, const struct reclaimer *of, struct pin *p, bool ask) {
-    if (load_acquire(&p->of) != of) return; /* pairs with pin_push and pin_clear */
+    const struct reclaimer *marked = load_acquire(&p->of); /* pairs with pin_push and pin_clear */
+    if (pin_owner(marked) != of) return;
     if (ask) store_release(&p->asked, 1);
     uint64_t lower = load_acquire(&p->lower), upper = load_acquire(&p->upper);
+    if (pin_is_narrow(marked)) upper = lower;
     const void *running = load_acquire(&p->running);
     if (s->count < SCAN_MAX) {
         s->pins[s->count].lower = lower;

@@ -78,14 +78,23 @@ static inline uint64_t reclaim_tick(struct reclaimer *r) {
 /* --- Pins -------------------------------------------------------------------------------------- */
 
 struct pin {
-    ATOMIC(const struct reclaimer *) of; /* NULL: free; stored last, cleared first */
+    ATOMIC(const struct reclaimer *) of; /* NULL: free; stored last, cleared first; perhaps with PIN_NARROW */
     ATOMIC(uint64_t) lower;
-    ATOMIC(uint64_t) upper;
+    ATOMIC(uint64_t) upper; /* with PIN_NARROW it is lower, whatever stands here */
     ATOMIC(void *)
     running; /* while not free: the listener called last; perhaps still, its context is in use */
-    ATOMIC(uint32_t) asked;   /* somebody waits for this pin to go: sweep the pending owners */
-    struct mtaio_emitter *em; /* of a brief emission; private */
+    ATOMIC(uint32_t) asked; /* somebody waits for this pin to go: sweep the pending owners */
 };
+
+/* A bit of pin.of: one store less. */
+#define PIN_NARROW 1u
+static inline const struct reclaimer *pin_mark_narrow(const struct reclaimer *of) {
+    return (const struct reclaimer *)(const void *)((const char *)of + PIN_NARROW);
+}
+static inline bool pin_is_narrow(const struct reclaimer *of) { return (uintptr_t)of & PIN_NARROW; }
+static inline const struct reclaimer *pin_owner(const struct reclaimer *of) {
+    return (const struct reclaimer *)((uintptr_t)of & ~(uintptr_t)PIN_NARROW); /* of may be NULL */
+}
 
 #define PINS_OWN 8
 
@@ -168,18 +177,11 @@ static inline uint64_t pin_set(struct pin *p, const struct reclaimer *of) {
     return pin_set_as(p, of, !os_is_asymmetric());
 }
 
-/* A narrow one, for the short way: at the same clock as the last one there, as a rule, and then little is
- * stored. */
-static inline uint64_t pin_set_short(struct pin *p, struct mtaio_emitter *em, const struct reclaimer *of) {
-    uint64_t now = load_acquire(&of->clock); /* as in pin_set_as */
-    if (unlikely(load_relaxed(&p->lower) != now || load_relaxed(&p->upper) != now || p->em != em)) {
-        store_release(&p->lower, now);
-        store_release(&p->upper, now);
-        p->em = em;
-    }
-    store_release(&p->of, of);
+/* A narrow one at the clock `now`, which is to be looked at again before anything else is. */
+static inline void pin_set_narrow(struct pin *p, const struct reclaimer *of, uint64_t now) {
+    store_release(&p->lower, now);
+    store_release(&p->of, pin_mark_narrow(of));
     os_fence_light_as(false); /* as in pin_set_as */
-    return now;
 }
 
 /* One walk deeper, with a pin. EDEPTH, ENOMEM. Popped in the opposite order. */
@@ -194,6 +196,7 @@ static inline int pin_push(struct thread *t, const struct reclaimer *of, struct 
 /* Before something more is looked up. */
 static inline void pin_widen(struct pin *p) {
     store_release(&p->upper, PIN_WIDE);
+    store_release(&p->of, pin_owner(load_relaxed(&p->of)));
     os_fence_light(); /* as in pin_set */
 }
 

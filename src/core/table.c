@@ -5,57 +5,30 @@
 #include "base/memory.h"
 #include "core/handlers.h"
 
-#define SLOTS 5
 #define LINE 64
+#define PASSED_MAX 255 /* as many, or more: it is not counted down any more */
 
-static uint32_t tag_of(uint64_t hash) { return (uint32_t)(hash >> 32); }
-
-static __attribute__((noinline)) bool is_same_long(const char *a, const char *b, size_t n) {
-    return memcmp(a, b, n) == 0;
-}
-
-/* memcmp for names, most of which are short: two loads that may overlap instead of a call. */
-static inline bool is_same(const char *a, const char *b, size_t n) {
-    uint64_t x, y, u, v;
-    uint32_t s, t, p, q;
-    if (n > 16) return is_same_long(a, b, n);
-    if (n >= 8) {
-        memcpy(&x, a, 8);
-        memcpy(&y, b, 8);
-        memcpy(&u, a + n - 8, 8);
-        memcpy(&v, b + n - 8, 8);
-        return ((x ^ y) | (u ^ v)) == 0;
-    }
-    if (n >= 4) {
-        memcpy(&s, a, 4);
-        memcpy(&t, b, 4);
-        memcpy(&p, a + n - 4, 4);
-        memcpy(&q, b + n - 4, 4);
-        return ((s ^ t) | (p ^ q)) == 0;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (a[i] != b[i]) return false;
-    return true;
-}
-
-/* A bit for each slot with the tag: which it is cannot be predicted, so no branch asks. */
-static inline unsigned equal_tags(const struct bucket *b, uint32_t tag) {
-    _Static_assert(SLOTS == 5, "each is named");
-    return (unsigned)(load_relaxed(&b->tag[0]) == tag) | (unsigned)(load_relaxed(&b->tag[1]) == tag) << 1 |
-           (unsigned)(load_relaxed(&b->tag[2]) == tag) << 2 |
-           (unsigned)(load_relaxed(&b->tag[3]) == tag) << 3 |
-           (unsigned)(load_relaxed(&b->tag[4]) == tag) << 4;
+static bool is_same(const char *a, const char *b, size_t length) {
+    if (hash_is_usual(length)) return hash_is_same(a, b, length);
+    if (length < 4 || length > 8) return memcmp(a, b, length) == 0;
+    uint32_t s, t, u, v; /* two loads that overlap instead of a call */
+    memcpy(&s, a, 4);
+    memcpy(&t, b, 4);
+    memcpy(&u, a + length - 4, 4);
+    memcpy(&v, b + length - 4, 4);
+    return ((s ^ t) | (u ^ v)) == 0;
 }
 
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
-    uint32_t tag = tag_of(hash), at = (uint32_t)hash;
+    uint32_t at = (uint32_t)hash;
     for (uint32_t tries = 0; tries <= t->mask; tries++, at++) {
         const struct bucket *b = &t->buckets[at & t->mask];
-        for (unsigned equal = equal_tags(b, tag); equal; equal &= equal - 1) {
-            struct node *n = load_acquire(&b->node[__builtin_ctz(equal)]); /* pairs with table_insert */
+        uint64_t tags = load_relaxed(&b->tags); /* ordered by what tells the reader of the node */
+        for (uint64_t equal = bucket_equal(tags, table_tag(hash)); equal; equal &= equal - 1) {
+            struct node *n = bucket_first(b, equal);
             if (n && n->length == length && is_same(node_name(n), name, length)) return n;
         }
-        if (likely(!load_relaxed(&b->passed))) return NULL; /* ordered by what tells the reader of the node */
+        if (likely(!bucket_passed(tags))) return NULL;
     }
     return NULL;
 }
@@ -71,38 +44,48 @@ static struct table *table_new(const struct reclaimer *r, uint32_t buckets) {
     return t;
 }
 
+static void set_tag(struct bucket *b, int slot, uint64_t tag) {
+    uint64_t tags = load_relaxed(&b->tags) & ~(UINT64_C(0xFF) << slot * 8);
+    store_relaxed(&b->tags, tags | tag << slot * 8);
+}
+
+static void count_passed(struct bucket *b, int change) {
+    uint64_t tags = load_relaxed(&b->tags);
+    if (bucket_passed(tags) == PASSED_MAX) return;
+    store_relaxed(&b->tags, tags + ((uint64_t)(int64_t)change << BUCKET_SLOTS * 8));
+}
+
 void mtaio__table_insert(struct table *t, struct node *n, uint64_t hash) {
     t->used++;
     for (uint32_t at = (uint32_t)hash;; at++) {
         struct bucket *b = &t->buckets[at & t->mask];
-        for (int i = 0; i < SLOTS; i++) {
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
             if (load_relaxed(&b->node[i])) continue;
-            store_relaxed(&b->tag[i], tag_of(hash));
-            store_release(&b->node[i], n); /* pairs with table_find */
+            set_tag(b, i, table_tag(hash));
+            store_release(&b->node[i], n); /* pairs with table_look */
             return;
         }
-        store_relaxed(&b->passed, load_relaxed(&b->passed) + 1);
+        count_passed(b, +1);
     }
 }
 
 struct node *mtaio__table_next(const struct table *t, uint32_t *at) {
     if (!t) return NULL;
-    while (*at / SLOTS <= t->mask) {
+    while (*at / BUCKET_SLOTS <= t->mask) {
         uint32_t i = (*at)++;
-        struct node *n = load_relaxed(&t->buckets[i / SLOTS].node[i % SLOTS]);
+        struct node *n = load_relaxed(&t->buckets[i / BUCKET_SLOTS].node[i % BUCKET_SLOTS]);
         if (n) return n;
     }
     return NULL;
 }
 
-/* Between one and four nodes to a bucket: replaced where one more would be too many, or far too few are left.
- */
+/* Between one and five nodes to a bucket: replaced where one more would be too many, or far too few are left. */
 int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r) {
     struct table *old = load_relaxed(table);
     uint32_t wanted = old ? old->used + 1 : 1, buckets = 1;
-    if (old && wanted <= (old->mask + 1) * 4 && wanted >= (old->mask + 1) / 4) return 0;
+    if (old && wanted <= (old->mask + 1) * 5 && wanted >= (old->mask + 1) / 4) return 0;
     while (buckets * 3 < wanted) {
-        if (buckets > UINT32_MAX / 2 / SLOTS) return MTAIO_ELIMIT;
+        if (buckets > UINT32_MAX / 2 / BUCKET_SLOTS) return MTAIO_ELIMIT;
         buckets *= 2;
     }
     struct table *t = table_new(r, buckets);
@@ -120,13 +103,11 @@ void mtaio__table_remove(ATOMIC(struct table *) *table, struct node *n, uint64_t
     struct table *t = load_relaxed(table);
     for (uint32_t at = (uint32_t)hash;; at++) {
         struct bucket *b = &t->buckets[at & t->mask];
-        for (int i = 0; i < SLOTS; i++) {
+        for (int i = 0; i < BUCKET_SLOTS; i++) {
             if (load_relaxed(&b->node[i]) != n) continue;
             store_release(&b->node[i], NULL);
-            for (uint32_t from = (uint32_t)hash; from != at; from++) {
-                struct bucket *passed = &t->buckets[from & t->mask];
-                store_relaxed(&passed->passed, load_relaxed(&passed->passed) - 1);
-            }
+            for (uint32_t from = (uint32_t)hash; from != at; from++)
+                count_passed(&t->buckets[from & t->mask], -1);
             if (--t->used == 0) {
                 store_release(table, NULL);
                 mtaio__block_retire(r, &t->block);

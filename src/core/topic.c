@@ -14,13 +14,9 @@
 /* The high bit of each byte that is zero, where no byte has its high bit set. */
 static uint64_t zero_bytes(uint64_t word) { return ~(word + BYTES(0x7F)) & BYTES(0x80); }
 
-/* The last length % 8 bytes, then zeros. */
-static uint64_t last_word(const char *s, size_t length) {
+/* Less than eight bytes, then zeros. */
+static uint64_t short_word(const char *s, size_t length) {
     uint64_t word = 0;
-    if (length >= 8) {
-        memcpy(&word, s + length - 8, 8);
-        return word >> (64 - length % 8 * 8);
-    }
     if (length >= 4) { /* two that overlap */
         uint32_t low, high;
         memcpy(&low, s, 4);
@@ -31,21 +27,24 @@ static uint64_t last_word(const char *s, size_t length) {
     return word;
 }
 
-/* Is it a name in plain ASCII? Eight bytes at a time. Where false, it may be a name all the same. */
+/* Not 0: a byte that is not ASCII, a '*', or two dots after each other. */
+static inline uint64_t odd_bytes(uint64_t word) {
+    uint64_t dots = zero_bytes(word ^ BYTES('.')), stars = zero_bytes(word ^ BYTES('*'));
+    return (word & BYTES(0x80)) | stars | (dots & dots << 8);
+}
+
+/* Is it a name in plain ASCII? Eight bytes at a time, each time one of those before again. Where false, it may be
+ * a name all the same. */
 static bool is_plain_name(const char *s, size_t length) {
-    uint64_t dot_before = 0x80; /* in the lowest byte; the start of the name counts as a dot */
-    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__) return false;
-    for (size_t i = 0; i < length; i += 8) {
-        uint64_t word;
-        if (length - i >= 8)
-            memcpy(&word, s + i, 8);
-        else
-            word = last_word(s, length);
-        uint64_t dots = zero_bytes(word ^ BYTES('.')), stars = zero_bytes(word ^ BYTES('*'));
-        if ((word & BYTES(0x80)) | stars | (dots & (dots << 8 | dot_before))) return false;
-        dot_before = dots >> 56;
+    uint64_t word, odd = 0;
+    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || s[0] == '.' || s[length - 1] == '.') return false;
+    if (length < 8) return odd_bytes(short_word(s, length)) == 0;
+    for (size_t i = 0; i + 8 < length; i += 7) {
+        memcpy(&word, s + i, 8);
+        odd |= odd_bytes(word);
     }
-    return s[length - 1] != '.';
+    memcpy(&word, s + length - 8, 8);
+    return (odd | odd_bytes(word)) == 0;
 }
 
 /* The length of the UTF-8 sequence of more than one byte; 0: none is valid here. RFC 3629, table 4. */

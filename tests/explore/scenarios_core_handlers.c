@@ -32,6 +32,13 @@ static void check_added_and_cancelled(void) {
     scene_end_ab();
     EXPLORE_CHECK(s.c.destroyed == 1);
 }
+/* The same where nobody listened before: the new one stands within the node. */
+static void check_first_added_and_cancelled(void) {
+    EXPLORE_CHECK(s.b.calls <= 1 && s.result[1] == s.b.calls && s.result[2] == 1);
+    EXPLORE_CHECK(mtaio_emit_name(s.name, NULL) == 0);
+    scene_end();
+    EXPLORE_CHECK(s.b.destroyed == 1);
+}
 
 /* Two emissions in a row: the second begins after the removal, if that has returned before. */
 static void emit_after_flag(void) {
@@ -354,6 +361,10 @@ static const struct bounded table[] = {
         .check = check_added_and_cancelled),
     ALL("emit-by-name-add-and-cancel", .setup = setup_room, TWO(emit_x_by_name, add_b_cancel_b),
         .check = check_added_and_cancelled),
+    ALL("emit-first-add-and-cancel", .setup = scene_new, TWO(emit_x, add_b_cancel_b),
+        .check = check_first_added_and_cancelled),
+    UP_TO(3, EXPLORE_ALL, "emit-by-name-first-add-and-cancel", .setup = scene_new,
+          TWO(emit_x_by_name, add_b_cancel_b), .check = check_first_added_and_cancelled),
     ALL("emit-cancel", ONE, TWO(emit_x, cancel), .check = check_cancelled),
     ALL("emit-after-cancel", ONE, TWO(emit_after_flag, cancel_and_tell), .check = check_cancelled),
     ALL("emit-cancel-first-of-two", .setup = setup_two, TWO(emit_x, cancel), .check = check_cancelled_first),
