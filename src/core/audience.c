@@ -8,6 +8,7 @@
  * A member's memberships tell the patterns that it has, and where it stands in their crowds. */
 #include "core/audience.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <mtaio/base.h>
 #include <string.h>
@@ -211,8 +212,8 @@ void mtaio__audiences_init(struct audiences *a, struct reclaimer *reclaimer, str
 
 void mtaio__audiences_fini(struct audiences *a) {
     struct reclaimer *r = a->patterns.reclaimer;
+    assert(!a->memo); /* it goes with the last pattern: settle */
     mtaio__topics_fini(&a->patterns);
-    mtaio__memo_free(a->memo);
     found_free(a);
     free_blocks(r, r->blocks);
     r->blocks = NULL;

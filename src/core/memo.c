@@ -93,15 +93,6 @@ void mtaio__memo_retire(struct memo *m, struct reclaimer *r) {
     mtaio__block_retire(r, &m->block);
 }
 
-void mtaio__memo_free(struct memo *m) {
-    if (!m) return;
-    for (size_t i = 0; i < places(m); i++) {
-        struct entry *e = load_relaxed(place_entry(m, i));
-        if (e) mtaio__block_free(&e->block);
-    }
-    mtaio__block_free(&m->block);
-}
-
 /* --- Asking ------------------------------------------------------------------------------------ */
 
 static char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->members + e->count); }

@@ -32,7 +32,6 @@ bool mtaio__memo_overtaxed(const struct memo *memo, size_t patterns);
 
 /* Unlinked: it goes, with its entries, once nobody reads it. */
 void mtaio__memo_retire(struct memo *memo, struct reclaimer *r);
-void mtaio__memo_free(struct memo *memo); /* at once; may be NULL */
 
 /* NULL: not there. Reader. */
 const struct entry *mtaio__memo_find(const struct memo *memo, const struct topic *topic);

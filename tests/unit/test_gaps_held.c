@@ -167,6 +167,39 @@ static void test_dropped_while_replayed(void **state) {
     mtaio_emitter_unref(em);
 }
 
+/* "What is emitted meanwhile is still held, and comes second": without memory for it, it stays held, and a later replay
+ * has it. A name to which twelve patterns lead wants memory. */
+static int emit_then_no_memory(mtaio_event *event, struct actor *self) {
+    (void)event;
+    OK(mtaio_emit(self->em, "x.y", NULL));
+    support_fail_at(1, true);
+    return 0;
+}
+
+static void test_second_half_without_memory(void **state) {
+    static const char *const patterns[] = {"*.y", "x.*", "*.*", "**", "x.**", "**.y", "*.**", "**.*"};
+    (void)state;
+    mtaio_emitter *em = emitter_new();
+    mtaio_suppression *held = NULL;
+    struct actor first = {.tag = "first", .act = emit_then_no_memory, .em = em}, second = {.tag = "+"};
+    listen(em, "first", &first);
+    for (size_t i = 0; i < COUNT(patterns); i++) {
+        listen(em, patterns[i], &second);
+        listen_at(em, patterns[i], MTAIO_LOW, &second);
+    }
+    OK(mtaio_emitter_suppress(em, "**", &held));
+    OK(mtaio_emit(em, "first", NULL));
+    forget_notes();
+    assert_int_equal(mtaio_suppression_replay(held), MTAIO_ENOMEM);
+    support_fail_at(0, false);
+    assert_int_equal(mtaio_suppression_count(held), 1);
+    forget_notes();
+    assert_int_equal(mtaio_suppression_replay(held), 1);
+    assert_noted("+ + + + + + + + + + + + + + + +");
+    mtaio_suppression_unref(held);
+    mtaio_emitter_unref(em);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_empty_async),
@@ -176,6 +209,7 @@ int main(void) {
         TEST(test_batch_in_batch),
         TEST(test_replay_too_deep),
         TEST(test_dropped_while_replayed),
+        TEST(test_second_half_without_memory),
     };
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);

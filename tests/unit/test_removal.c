@@ -360,6 +360,38 @@ static void test_each_listener(void **state) {
     mtaio_emitter_unref(em);
 }
 
+/* However many leave, and in whatever order, those that stay are called in theirs; and who comes then is the last. */
+static void test_few_of_many_stay(void **state) {
+    enum { MANY = 500 };
+    static struct actor actors[MANY];
+    static char tags[MANY][8];
+    static mtaio_listener *listeners[MANY];
+    struct actor late = {.tag = "late"};
+    (void)state;
+    mtaio_emitter *em = emitter_new();
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(tags[i], sizeof tags[i], "%u", i);
+        actors[i] = (struct actor){.tag = tags[i]};
+        listeners[i] = listen_ref(em, i % 5 == 0 ? "x.*" : "x.y", 0, &actors[i]);
+    }
+    assert_int_equal(mtaio_emit(em, "x.y", NULL), MANY);
+    for (unsigned n = 0; n < MANY; n++) {
+        unsigned i = n * 7 % MANY;
+        if (i % 100 != 0 && i % 100 != 93)
+            assert_int_equal(mtaio_listener_cancel(listeners[i]), 1);
+    }
+    forget_notes();
+    listen(em, "x.y", &late);
+    assert_int_equal(mtaio_emit(em, "x.y", NULL), 11);
+    assert_noted("0 93 100 193 200 293 300 393 400 493 late");
+    for (unsigned i = 0; i < MANY; i++) {
+        mtaio_listener_unref(listeners[i]);
+        assert_int_equal(actors[i].gone, i % 100 != 0 && i % 100 != 93);
+    }
+    mtaio_emitter_unref(em);
+    forget_notes(); /* the order in which those that stayed end is not told */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_once),
@@ -376,6 +408,7 @@ int main(void) {
         TEST(test_counts),
         TEST(test_each_name),
         TEST(test_each_listener),
+        TEST(test_few_of_many_stay),
     };
     warm_up();
     return cmocka_run_group_tests(tests, NULL, NULL);
