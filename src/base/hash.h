@@ -51,6 +51,18 @@ static inline bool hash_is_same(const char *a, const char *b, size_t count) {
             (x.word[3] ^ y.word[3])) == 0;
 }
 
+/* memcmp of two names, most of which are short: few loads, which may overlap, instead of a call. */
+static inline bool hash_is_same_name(const char *a, const char *b, size_t length) {
+    if (hash_is_usual(length)) return hash_is_same(a, b, length);
+    if (length < 4 || length > 8) return memcmp(a, b, length) == 0;
+    uint32_t s, t, u, v;
+    memcpy(&s, a, 4);
+    memcpy(&t, b, 4);
+    memcpy(&u, a + length - 4, 4);
+    memcpy(&v, b + length - 4, 4);
+    return ((s ^ t) | (u ^ v)) == 0;
+}
+
 extern uint64_t mtaio__hash_key[HASH_KEY_BYTES / 8]; /* fixed */
 
 static inline uint64_t hash_mix(uint64_t a, uint64_t b) {

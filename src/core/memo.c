@@ -12,12 +12,12 @@ enum {
     BUCKETS_LEAST = 16,
     BUCKETS_MOST = 65536,
     CHANGES_LEAST = 64, /* so many cost less than a new memo, however small */
-    MEMBERS_MOST = 64, /* to remember more is no great gain */
+    MEMBERS_MOST = 64,  /* to remember more is no great gain */
     NAME_MOST = 255,
     MISSES = 16,    /* so many are counted: where a bucket is full, the last of them makes room */
     PART_BITS = 16, /* of a shape */
     PARTS = 4,
-    ROW = 16, /* places that are looked through together */
+    ROW = 16,  /* places that are looked through together */
     WORD = 64, /* bits */
     COLUMNS_MOST = 512
 };
@@ -97,20 +97,6 @@ void mtaio__memo_retire(struct memo *m, struct reclaimer *r) {
 
 static char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->members + e->count); }
 
-/* A word at a time, which for names is quicker than memcmp. */
-static bool is_same(const char *a, const char *b, size_t length) {
-    uint64_t x, y;
-    if (length < sizeof x) return memcmp(a, b, length) == 0;
-    for (size_t i = 0; i + sizeof x < length; i += sizeof x) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        if (x != y) return false;
-    }
-    memcpy(&x, a + length - sizeof x, sizeof x);
-    memcpy(&y, b + length - sizeof y, sizeof y);
-    return x == y;
-}
-
 const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t) {
     const struct bucket *b = &m->buckets[bucket_at(m, t->hash)];
     unsigned equal = 0; /* a bit for each place: which it is cannot be predicted, so no branch asks */
@@ -118,7 +104,7 @@ const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t
     for (int i = 0; i < PLACES; i++) equal |= (unsigned)(load_relaxed(&b->tag[i]) == tag_of(t->hash)) << i;
     for (; equal; equal &= equal - 1) {
         const struct entry *e = load_acquire(&b->entry[__builtin_ctz(equal)]); /* pairs with memo_put */
-        if (e && e->length == t->length && is_same(entry_name(e), t->name, t->length)) return e;
+        if (e && e->length == t->length && hash_is_same_name(entry_name(e), t->name, t->length)) return e;
     }
     return NULL;
 }

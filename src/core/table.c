@@ -8,17 +8,6 @@
 #define LINE 64
 #define PASSED_MAX 255 /* as many, or more: it is not counted down any more */
 
-static bool is_same(const char *a, const char *b, size_t length) {
-    if (hash_is_usual(length)) return hash_is_same(a, b, length);
-    if (length < 4 || length > 8) return memcmp(a, b, length) == 0;
-    uint32_t s, t, u, v; /* two loads that overlap instead of a call */
-    memcpy(&s, a, 4);
-    memcpy(&t, b, 4);
-    memcpy(&u, a + length - 4, 4);
-    memcpy(&v, b + length - 4, 4);
-    return ((s ^ t) | (u ^ v)) == 0;
-}
-
 struct node *mtaio__table_find(const struct table *t, const char *name, size_t length, uint64_t hash) {
     uint32_t at = (uint32_t)hash;
     for (uint32_t tries = 0; tries <= t->mask; tries++, at++) {
@@ -26,7 +15,7 @@ struct node *mtaio__table_find(const struct table *t, const char *name, size_t l
         uint64_t tags = load_relaxed(&b->tags); /* ordered by what tells the reader of the node */
         for (uint64_t equal = bucket_equal(tags, table_tag(hash)); equal; equal &= equal - 1) {
             struct node *n = bucket_first(b, equal);
-            if (n && n->length == length && is_same(node_name(n), name, length)) return n;
+            if (n && n->length == length && hash_is_same_name(node_name(n), name, length)) return n;
         }
         if (likely(!bucket_passed(tags))) return NULL;
     }
@@ -79,7 +68,8 @@ struct node *mtaio__table_next(const struct table *t, uint32_t *at) {
     return NULL;
 }
 
-/* Between one and five nodes to a bucket: replaced where one more would be too many, or far too few are left. */
+/* Between one and five nodes to a bucket: replaced where one more would be too many, or far too few are left.
+ */
 int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r) {
     struct table *old = load_relaxed(table);
     uint32_t wanted = old ? old->used + 1 : 1, buckets = 1;
