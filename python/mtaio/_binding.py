@@ -90,21 +90,29 @@ def settle(future, result, error):
         future.set_result(result)
 
 
+def settle_all(outcome):
+    """The outcome, the list of what settle() takes, is empty then: whoever else has the list keeps nothing of it."""
+    future, result, error = outcome
+    outcome.clear()
+    settle(future, result, error)
+
+
 async def on_thread(function, *args):
-    """What the function returns, which may wait: on a thread that nothing waits for, not even the program's end."""
+    """What the function returns, which may wait: on a thread that nothing waits for, not even the program's end.
+
+    Who is told finds that the thread has let go all that it was given and all that it made, though it may go on."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
+    outcome = [future]
 
     def run():
-        result, failure = None, None
+        nonlocal function, args
         try:
-            result = function(*args)
+            outcome.extend((function(*args), None))
         except BaseException as error:   # it is raised in the task
-            failure = error
-        try:
-            in_loop(loop, settle, future, result, failure)
-        finally:
-            del result, failure   # here, and not at some time in a frame that the exception keeps
+            outcome.extend((None, error))
+        function = args = None
+        in_loop(loop, settle_all, outcome)
 
     threading.Thread(target=run, name='mtaio.nats', daemon=True).start()
     return await future

@@ -20,6 +20,7 @@ from mtaio.events import Channel, EventEmitter
 nats = pytest.importorskip('mtaio.nats', reason='this package was built without libnats')
 import mtaio._core   # noqa: E402
 import mtaio._nats   # noqa: E402
+from mtaio import _binding   # noqa: E402
 from nats_server import Server   # noqa: E402
 
 PRELUDE = """
@@ -259,8 +260,6 @@ async def test_messages_and_codecs_leave_no_references(server):
         def counts():
             return [sys.getrefcount(o) for o in (data, metadata, answer, codec)]
 
-        while threading.active_count() > 1:   # what they were given is theirs until they end
-            await asyncio.sleep(0.005)
         before = counts()
         for _ in range(500):
             await channel.publish(data, topic='x', metadata=metadata)
@@ -284,6 +283,40 @@ async def test_a_connection_that_is_dropped_warns_and_is_closed(server, collecte
     collected()   # the warning kept it until now
     assert channel.subscriber_count == 0
     await channel.publish(1, topic='x')
+
+
+@pytest.mark.parametrize('fails', [False, True])
+async def test_a_thread_has_let_go_everything_when_it_tells(monkeypatch, fails):
+    """However long it goes on after that."""
+    in_loop, may_end = _binding.in_loop, threading.Event()
+
+    def tell_and_stay(*args):
+        in_loop(*args)
+        may_end.wait()
+
+    class Thing:
+        def work(self, given):
+            if fails:
+                raise Failure
+            return Thing()
+
+    class Failure(Exception):
+        pass
+
+    monkeypatch.setattr(_binding, 'in_loop', tell_and_stay)
+    thing, given = Thing(), Thing()
+    references = [weakref.ref(thing), weakref.ref(given)]
+    try:
+        result = await _binding.on_thread(thing.work, given)
+    except Failure as error:
+        result = error.with_traceback(None)
+    references.append(weakref.ref(result))
+    assert isinstance(result, Failure if fails else Thing)
+    del thing, given, result
+    await asyncio.sleep(0)   # what woke this task is the loop's until then
+    assert [reference() for reference in references] == [None] * 3
+    assert 'mtaio.nats' in [thread.name for thread in threading.enumerate()]
+    may_end.set()
 
 
 async def test_connecting_and_binding_can_be_cancelled(server, collected):
