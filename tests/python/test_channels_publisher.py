@@ -85,10 +85,10 @@ async def test_flushed_by_time():
     async with Publisher(channel, flush_interval=0.01).batch() as batch:
         await batch.publish(1)
         await batch.publish(2)
-        got = [(await subscriber.receive(timeout=10)).data for _ in range(2)]
+        got = [(await subscriber.receive(timeout=60)).data for _ in range(2)]
         assert got == [1, 2]
         await batch.publish(3)
-        assert (await subscriber.receive(timeout=10)).data == 3
+        assert (await subscriber.receive(timeout=60)).data == 3
 
 
 async def test_only_at_the_end_without_an_interval():
@@ -112,7 +112,7 @@ async def test_back_pressure_reaches_the_batch():
                 await batch.publish(i)
                 await asyncio.sleep(0)
     task = asyncio.create_task(publish())
-    assert [(await subscriber.receive(timeout=10)).data for _ in range(50)] == list(range(50))
+    assert [(await subscriber.receive(timeout=60)).data for _ in range(50)] == list(range(50))
     await task
 
 
@@ -155,7 +155,7 @@ async def test_cancelled_while_it_flushes():
         await task
     assert drain(subscriber) == [0]
     task = asyncio.create_task(batch.flush())
-    assert [(await subscriber.receive(timeout=10)).data for _ in range(2)] == [1, 2]
+    assert [(await subscriber.receive(timeout=60)).data for _ in range(2)] == [1, 2]
     assert await task == 2
 
 

@@ -85,7 +85,7 @@ def test_time_limits_of_threads():
         begin = time.monotonic()
         with pytest.raises(ChannelTimeoutError, match="'c'"):
             receive(0.05)
-        assert 0.04 < time.monotonic() - begin < 5
+        assert 0.04 < time.monotonic() - begin < 60
     channel.publish_nowait(0)
     for timeout in 0.05, 0, -1:
         with pytest.raises(ChannelTimeoutError):
@@ -111,11 +111,10 @@ def test_closing_ends_waiting_threads():
     threads = [start(attempt, subscriber.receive_blocking), start(attempt, subscriber.receive_blocking),
                start(attempt, subscriber.receive_many_blocking), start(attempt, channel.publish_blocking, 1, 'b')]
     time.sleep(0.05)
-    begin = time.monotonic()
     channel.close()
     for thread in threads:
         thread.join()
-    assert len(errors) == 4 and time.monotonic() - begin < 1 and full.receive_nowait().data == 0
+    assert len(errors) == 4 and full.receive_nowait().data == 0
 
 
 def test_threads_and_tasks_wait_in_one_line(run):
@@ -345,7 +344,7 @@ def test_a_publisher_in_a_loop_that_was_closed(new_loop):
     task = loop.create_task(channel.publish(1))
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    assert [subscriber.receive_blocking(timeout=5).data for _ in range(2)] == [0, 1]
+    assert [subscriber.receive_blocking(timeout=60).data for _ in range(2)] == [0, 1]
     assert channel.stats.lost_wakeups == 1
     task._log_destroy_pending = False
 
@@ -361,7 +360,7 @@ def test_others_go_on_where_a_loop_was_closed(new_loop):
     alive.run_until_complete(asyncio.sleep(0))
     dead.close()
     channel.publish_blocking(1)
-    assert alive.run_until_complete(asyncio.wait_for(task, 10)).data == 1
+    assert alive.run_until_complete(asyncio.wait_for(task, 60)).data == 1
     alive.close()
     left._log_destroy_pending = False
 
@@ -401,7 +400,7 @@ def test_opening_and_closing_from_everywhere(rounds):
         time.sleep(0.0005)
         channel.close()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
         stats = channel.stats
         assert stats.reached == stats.delivered + stats.dropped + stats.waiting
@@ -545,7 +544,7 @@ def test_a_child_of_fork_makes_channels_of_its_own():
             channel = Channel()
             subscriber = channel.subscribe_nowait()
             thread = start(channel.publish_blocking, 1)
-            good = subscriber.receive_blocking(timeout=10).data == 1
+            good = subscriber.receive_blocking(timeout=60).data == 1
             thread.join()
             os._exit(0 if good else 1)
         except BaseException:
@@ -582,5 +581,5 @@ def test_a_signal_handler_that_raises_while_a_loop_is_woken(before):
         channel.publish_nowait(1)
         for _ in range(1000):
             pass
-    assert loop.interrupted and loop.run_until_complete(asyncio.wait_for(task, 10)).data == 1
+    assert loop.interrupted and loop.run_until_complete(asyncio.wait_for(task, 60)).data == 1
     loop.close()

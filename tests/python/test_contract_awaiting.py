@@ -58,7 +58,7 @@ async def test_wherever_a_coroutine_goes(emitter):
     await task
     await asyncio.ensure_future(emitter.emit('a', 2))
     await asyncio.gather(emitter.emit('a', 3), emitter.emit('a', 4))
-    await asyncio.wait_for(emitter.emit('a', 5), 1)
+    await asyncio.wait_for(emitter.emit('a', 5), 60)
     await asyncio.wait([asyncio.create_task(emitter.emit('a', 6))])
     await asyncio.shield(emitter.emit('a', 7))
     if sys.version_info >= (3, 11):

@@ -74,7 +74,7 @@ async def test_wait_for_on_an_emitter_that_closes(emitter):
     await asyncio.sleep(0)
     await finish(emitter.close())
     with pytest.raises(EventError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
 
 async def test_wait_for_refuses_what_is_no_pattern(emitter):
@@ -124,7 +124,7 @@ async def test_events_as_an_iterator(emitter):
     for n in range(5):
         await emitter.emit('user.x', n)
         await emitter.emit('other', n)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
     assert got == [('user.x', n) for n in range(4)]
     gc.collect()
     await asyncio.sleep(0)
@@ -151,7 +151,7 @@ async def test_iterating_ends_with_the_emitter(emitter):
     await asyncio.sleep(0)
     await emitter.emit('a', 1)
     await finish(emitter.close())
-    assert await asyncio.wait_for(task, 5) == [1]
+    assert await asyncio.wait_for(task, 60) == [1]
 
 
 async def test_a_dropped_iterator_is_cleaned_up(emitter, collected):

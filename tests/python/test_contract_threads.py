@@ -210,7 +210,7 @@ async def test_cancelling_reaches_a_bound_handler(emitter, other_loop):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert seen.get(timeout=10) == 'cancelled'
+    assert seen.get(timeout=60) == 'cancelled'
 
 
 async def test_a_handler_bound_to_a_closed_loop_fails(emitter, other_loop):
@@ -224,7 +224,7 @@ async def test_a_handler_bound_to_a_closed_loop_fails(emitter, other_loop):
     seen = []
     emitter.on('a')(lambda event: seen.append(1))
     with pytest.raises(EventHandlerError) as caught:
-        await asyncio.wait_for(emitter.emit('a', 1), 10)
+        await asyncio.wait_for(emitter.emit('a', 1), 60)
     assert isinstance(caught.value.__cause__, RuntimeError) and seen == [1]
 
 
@@ -314,7 +314,7 @@ async def test_wait_for_across_loops(emitter, other_loop):
 
 
 async def wait_for(emitter, name):
-    return await emitter.wait_for(name, timeout=10)
+    return await emitter.wait_for(name, timeout=60)
 
 
 # --- Channels
@@ -399,7 +399,7 @@ def test_a_thread_blocks_until_there_is_room():
             order.append(i)
     thread = threading.Thread(target=publish)
     thread.start()
-    got = [subscriber.receive_blocking(timeout=10).data for _ in range(3)]
+    got = [subscriber.receive_blocking(timeout=60).data for _ in range(3)]
     thread.join()
     assert got == order == [0, 1, 2]
 

@@ -535,16 +535,23 @@ def test_all_that_are_registered_and_one_more_while_they_are_compared(emitter):
 
 
 def test_a_hundred_thousand_handlers_of_one_name(emitter):
-    """Nothing takes the square of it."""
+    """Nothing takes the square of it: that would be 25 times as long for five times as many."""
     import time
-    begin = time.monotonic()
-    for remove in (lambda: emitter.remove_all_listeners('a'), lambda: emitter.remove_all_listeners(),
-                   lambda: emitter.off('a', print), emitter.close):
-        for _ in range(100000):
-            emitter.on('a', print)
-        remove()
-        assert emitter.listener_count() == 0
-    assert time.monotonic() - begin < 20
+
+    def seconds(count):
+        begin = time.process_time()
+        for remove in removals:
+            for _ in range(count):
+                emitter.on('a', print)
+            remove()
+            assert emitter.listener_count() == 0
+        return time.process_time() - begin
+
+    removals = [lambda: emitter.remove_all_listeners('a'), emitter.remove_all_listeners, lambda: emitter.off('a', print)]
+    ratios = (seconds(100000) / seconds(20000) for _ in range(3))
+    assert any(ratio < 12 for ratio in ratios)
+    removals[:] = [emitter.close]
+    seconds(100000)
 
 
 def test_handlers_whose_end_registers_again(emitter):

@@ -43,7 +43,7 @@ class Side:
         await self.connection.close()
 
     async def receive(self):
-        return await self.subscriber.receive(10)
+        return await self.subscriber.receive(60)
 
     async def receives(self, data, topic, **more):
         message = await self.receive()
@@ -125,7 +125,7 @@ async def test_a_topic_channel_can_be_bound(server):
         await connection.bind(topics, 'shop', take='*', send='*', codec='json')
         subscriber = await topics.subscribe('news.*')
         await b.channel.publish(1, topic='news.today')
-        assert (await subscriber.receive(10)).data == 1
+        assert (await subscriber.receive(60)).data == 1
         await topics.publish('news.tomorrow', 2)
         await b.receives(1, 'news.today')
         await b.receives(2, 'news.tomorrow')
@@ -147,7 +147,7 @@ async def test_order_is_kept_and_nothing_is_lost(server):
             await a.channel.publish(i, topic=f'x.{i % 7}')
         got = []
         while len(got) < 5000:
-            got += [message.data for message in await b.subscriber.receive_many(timeout=10)]
+            got += [message.data for message in await b.subscriber.receive_many(timeout=60)]
         assert got == list(range(5000))
         assert a.binding.stats.sent == b.binding.stats.taken == 5000
 
@@ -226,7 +226,7 @@ async def test_what_cannot_be_encoded_is_refused_counted_and_told(server, codec,
         state = await a.is_told('nats.refused')
         assert state.count == 1 and state.prefix == 'shop' and 'Error' in state.text
         assert a.binding.stats == nats.Stats(sent=0, unsent=0, dropped=0, taken=0, lost=0, refused=1)
-        await a.binding.flush(10)
+        await a.binding.flush(60)
         assert (await a.receive()).data is data   # here, nothing is wrong with it
         await b.receives_nothing(0.02)
 
@@ -263,7 +263,7 @@ async def test_metadata_that_cannot_be_headers_are_refused(server, metadata):
     async with Side(server.url) as a:
         await a.channel.publish(1, topic='x', metadata=metadata)
         assert (await a.is_told('nats.refused')).count == 1
-        await a.binding.flush(10)
+        await a.binding.flush(60)
         assert a.binding.stats.refused == 1 and a.binding.stats.sent == 0
         assert (await a.receive()).metadata == metadata
 
@@ -363,7 +363,7 @@ async def test_asking_and_answering(server):
 
         await b.binding.serve('price.*', price)
         assert await a.binding.request('price.tea', {'grams': 100}) == {'price': 5}
-        assert await a.binding.request('price.tea', {'grams': 100}, timeout=5) == {'price': 5}
+        assert await a.binding.request('price.tea', {'grams': 100}, timeout=60) == {'price': 5}
         await a.receives_nothing(0.02)
         await b.receives_nothing(0.02)   # nothing of it touches the channel
         assert b.binding.stats.taken == 0
@@ -460,16 +460,16 @@ class Unspeakable(Exception):
         raise ValueError('secret')
 
 
-@pytest.mark.parametrize('error, text', [
-    (ValueError('no tea'), 'no tea'), (ValueError(), 'a handler failed'), (Unspeakable(), 'a handler failed'),
-    (asyncio.CancelledError(), 'a handler failed'), (ValueError('a\r\nb\0c\x1b!'), 'a  b c !'),
-    (ValueError('\ud800'), '?'), (ValueError('ä' * 300), 'ä' * 127)], ids=range(7))
-async def test_the_message_of_an_exception_is_sent_and_nothing_else(server, error, text):
+@pytest.mark.parametrize('error, words, text', [
+    (ValueError, ['no tea'], 'no tea'), (ValueError, [], 'a handler failed'), (Unspeakable, [], 'a handler failed'),
+    (asyncio.CancelledError, [], 'a handler failed'), (ValueError, ['a\r\nb\0c\x1b!'], 'a  b c !'),
+    (ValueError, ['\ud800'], '?'), (ValueError, ['ä' * 300], 'ä' * 127)], ids=range(7))
+async def test_the_message_of_an_exception_is_sent_and_nothing_else(server, error, words, text):
     async with Side(server.url) as a, Side(server.url) as b:
         b.events.on('error', lambda event: None)
 
         async def fail(request):
-            raise error from KeyError('secret')
+            raise error(*words) from KeyError('secret')
 
         await b.binding.serve('fail', fail)
         assert await refused(NatsHandlerError, a.binding.request('fail', timeout=3600)) == text
@@ -541,7 +541,7 @@ async def test_serving_by_decorator_tells_of_its_failure(server):
         errors = []
         a.events.on('error', lambda event: errors.append(event.data))
         a.binding.serve('x' * 5000)(print)   # too long for a subject
-        await a.binding.flush(10)
+        await a.binding.flush(60)
         assert [type(error) for error in errors] == [NatsError]
 
 
@@ -644,7 +644,7 @@ async def test_a_closed_channel_loses_what_comes_and_counts(server):
         assert (await b.is_told('nats.lost')).count == 1
         assert b.binding.stats.lost == 1 and b.binding.stats.taken == 0
         a.channel.close()
-        await a.binding.flush(10)
+        await a.binding.flush(60)
 
 
 async def test_a_subscriber_that_refuses_loses_and_counts(server):
@@ -675,7 +675,7 @@ async def test_a_closed_emitter_is_told_nothing(server):
     async with Side(server.url) as a:
         a.events.close()
         await a.channel.publish({1}, topic='x')
-        await a.binding.flush(10)
+        await a.binding.flush(60)
     assert a.binding.stats.refused == 1
 
 

@@ -42,7 +42,7 @@ class Sender:
     async def send(self, *numbers, topic='x'):
         for number in numbers:
             await self.channel.publish(number, topic=topic, metadata={'n': str(number)})
-        await self.binding.flush(10)
+        await self.binding.flush(60)
 
 
 async def taking(server, prefix, events=None, **how):
@@ -64,7 +64,7 @@ async def test_what_was_sent_is_there_for_those_who_come_later(server, prefix):
         assert s.binding.stats.acknowledged == 100 and s.binding.stats.unacknowledged == 0
     connection, binding, subscriber = await taking(server, prefix, start='all')
     for i in range(100):
-        message = await subscriber.receive(10)
+        message = await subscriber.receive(60)
         assert (message.data, message.topic, message.metadata) == (i, 'x', {'n': str(i)})
     await until(lambda: binding.stats.open == 0)
     assert binding.stats.taken == 100
@@ -80,7 +80,7 @@ async def test_where_a_consumer_begins(server, prefix, start, wanted):
         await s.send(3, topic='a')
         await s.send(4, topic='b')
         connection, _, subscriber = await taking(server, prefix, start=start)
-        assert [(await subscriber.receive(10)).data for _ in wanted] == wanted
+        assert [(await subscriber.receive(60)).data for _ in wanted] == wanted
         with pytest.raises(asyncio.TimeoutError):
             await subscriber.receive(0.05)
         await connection.close()
@@ -90,12 +90,12 @@ async def test_a_consumer_goes_on_where_it_was(server, prefix):
     async with Sender(server, prefix) as s:
         await s.send(1, 2)
         connection, binding, subscriber = await taking(server, prefix, consumer='c', start='all')
-        assert [(await subscriber.receive(10)).data for _ in range(2)] == [1, 2]
+        assert [(await subscriber.receive(60)).data for _ in range(2)] == [1, 2]
         await until(lambda: binding.stats.open == 0)
         await connection.close()
         await s.send(3)
         connection, _, subscriber = await taking(server, prefix, consumer='c', start='all')
-        assert (await subscriber.receive(10)).data == 3
+        assert (await subscriber.receive(60)).data == 3
         await connection.close()
 
 
@@ -117,7 +117,7 @@ async def test_a_server_that_is_killed_loses_nothing(prefix):
                     unmarked.append(message.data)
                 seen.add(message.data)
             assert seen == set(range(100)) and unmarked == sorted(unmarked)
-            await s.binding.flush(10)
+            await s.binding.flush(60)
             assert s.binding.stats.acknowledged == 100
             await connection.close()
 
@@ -217,7 +217,7 @@ async def test_what_always_fails_is_dead(server, prefix):
         connection, binding, emitter = await emitting(server, prefix, handle, again=0.02, max_deliveries=2,
                                                       dead_topic='dead.letters')
         emitter.on('error', handler=lambda event: None)
-        message = await subscriber.receive(10)
+        message = await subscriber.receive(60)
         assert message.data == 1 and message.metadata['mtaio-dead-topic'] == 'x'
         await until(lambda: dead)
         assert tries == [1, 1] and binding.stats.dead == 1 and dead[0].count == 1
@@ -232,7 +232,7 @@ async def test_what_cannot_be_decoded_is_refused_once(server, prefix):
         binding = await connection.bind(channel, prefix, send='*', durable=nats.Stream())
         await channel.publish(b'{', topic='x')
         await channel.publish(b'1', topic='x')
-        await binding.flush(10)
+        await binding.flush(60)
         second, other, _ = await emitting(server, prefix, lambda event: seen.append((event.name, event.data)))
         await until(lambda: {'x', 'nats.refused'} <= {name for name, _ in seen} and other.stats.open == 0)
         assert ('x', 1) in seen

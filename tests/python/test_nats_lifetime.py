@@ -173,7 +173,7 @@ def test_a_loop_that_is_closed_is_survived(server, new_loop):
             b = await c.bind(other, 'shop', send='*', take='*', codec='json')
             subscriber = await other.subscribe()
             await channel.publish(1, topic='x')   # it is still sent: that needs no loop
-            assert (await subscriber.receive(10)).data == 1
+            assert (await subscriber.receive(60)).data == 1
             await other.publish(2, topic='x')
             await b.flush()
 
@@ -228,7 +228,7 @@ async def test_what_was_closed_is_collected(server, collected):
 
 async def test_nothing_leaks(server, collected):
     channel = Channel()
-    blocks = []
+    blocks, before = [], len(os.listdir('/proc/self/fd'))
     for _ in range(6):
         for _ in range(2):
             await one_round(server.url, channel)
@@ -236,7 +236,8 @@ async def test_nothing_leaks(server, collected):
         collected()
         blocks.append(sys.getallocatedblocks())
     assert blocks[-1] - blocks[-3] < 200, blocks
-    assert len(os.listdir('/proc/self/fd')) < 40 and threading.active_count() < 20
+    while len(os.listdir('/proc/self/fd')) > before or threading.active_count() > 1:
+        await asyncio.sleep(0.01)   # the client library's threads end when they like
     assert channel.subscriber_count == 0
 
 
@@ -265,7 +266,7 @@ async def test_messages_and_codecs_leave_no_references(server):
             await channel.publish(data, topic='x', metadata=metadata)
         await binding.flush()
         for _ in range(500):
-            assert (await subscriber.receive(10)).data is answer
+            assert (await subscriber.receive(60)).data is answer
         gc.collect()
         assert counts() == before
 
@@ -333,11 +334,8 @@ async def test_connecting_and_binding_can_be_cancelled(server, collected):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        for _ in range(1000):
+        while channel.subscriber_count > 0 or threading.active_count() > 1:
             await asyncio.sleep(0.005)
-            if channel.subscriber_count == 0 and threading.active_count() == 1:
-                break
-        assert channel.subscriber_count == 0
 
 
 async def test_closing_can_be_cancelled_and_goes_on(server):
@@ -378,7 +376,7 @@ async def test_an_interruption_while_encoding_loses_nothing(server):
             channel.publish_nowait(b'1', topic='x')
             for _ in range(1000):
                 pass
-        await binding.flush(10)
+        await binding.flush(60)
         assert binding.stats.sent == 1 and binding.stats.refused == 0
 
 
@@ -398,7 +396,7 @@ def test_an_interruption_while_decoding_loses_nothing(server, new_loop):
     try:
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(asyncio.sleep(10))
-        assert loop.run_until_complete(subscriber.receive(10)).data == b'1'
+        assert loop.run_until_complete(subscriber.receive(60)).data == b'1'
     finally:
         for connection in connections:
             loop.run_until_complete(connection.close())
@@ -446,7 +444,7 @@ def test_a_libmtaio_that_is_global_does_not_take_its_place(when, server):
         async def main():
             await open_all()
             await channel.publish([1], topic='x')
-            assert (await subscriber.receive(10)).data == [1]
+            assert (await subscriber.receive(60)).data == [1]
             assert await binding.request('x', 5) == 5
             await connection.close()
         asyncio.run(main())

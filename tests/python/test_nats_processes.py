@@ -155,12 +155,17 @@ def test_what_python_publishes_c_prints(server):
 # --- A server that goes and comes
 
 class Restarted:
-    """A connection whose server is killed."""
+    """A connection whose server is killed; and for how long it does not publish when it is back, so that others can be
+    there by then."""
+
+    def __init__(self, resume=None):
+        self.resume = resume
 
     async def __aenter__(self):
         self.server, self.events, self.told = Server(), EventEmitter(), asyncio.Queue()
         self.events.on('nats.*', lambda event: self.told.put_nowait((event.name, event.data)))
-        self.connection = await nats.connect(self.server.url, events=self.events, retry=0.02, timeout=2)
+        self.connection = await nats.connect(self.server.url, events=self.events, retry=0.02, timeout=2,
+                                             resume=self.resume)
         await self.is_told('nats.connected')
         self.channel = Channel()
         return self
@@ -191,7 +196,7 @@ class Restarted:
 
 
 async def test_what_is_published_meanwhile_waits_and_is_sent():
-    async with Restarted() as r:
+    async with Restarted(resume=2) as r:
         binding = await r.connection.bind(r.channel, 'shop', send='*', codec='json')
         await r.go()
         for i in range(100):
@@ -203,7 +208,7 @@ async def test_what_is_published_meanwhile_waits_and_is_sent():
         channel = Channel()
         subscriber = channel.subscribe_nowait()
         await other.bind(channel, 'shop', take='*', codec='json')
-        got = [(await subscriber.receive(10)).data for _ in range(100)]   # resume gave us the time to be there
+        got = [(await subscriber.receive(60)).data for _ in range(100)]
         assert got == list(range(100)) and binding.stats.unsent == 0
         await other.close()
 
@@ -223,7 +228,7 @@ async def test_publishing_waits_for_room(size):
         assert not waiting.done() and binding.stats.unsent == room
         await r.come()
         await waiting
-        await binding.flush(10)
+        await binding.flush(60)
         assert binding.stats == nats.Stats(sent=room + 1, unsent=0, dropped=0, taken=0, lost=0, refused=0)
 
 
@@ -237,13 +242,13 @@ async def test_the_policy_error():
             await r.channel.publish(10, topic='x')
         assert binding.stats.unsent == 10
         await r.come()
-        await binding.flush(10)
+        await binding.flush(60)
         assert binding.stats.sent == 10 and binding.stats.dropped == 0
 
 
 @pytest.mark.parametrize('policy, left', [('drop_oldest', [6, 7, 8, 9]), ('drop_newest', [0, 1, 2, 3])])
 async def test_the_policies_that_drop(policy, left):
-    async with Restarted() as r:
+    async with Restarted(resume=2) as r:
         binding = await r.connection.bind(r.channel, 'shop', send='*', codec='json', buffer_size=4, overflow=policy)
         await r.go()
         for i in range(10):
@@ -253,8 +258,8 @@ async def test_the_policies_that_drop(policy, left):
         other, channel = await nats.connect(r.server.url), Channel()
         subscriber = channel.subscribe_nowait()
         await other.bind(channel, 'shop', take='*', codec='json')
-        assert [(await subscriber.receive(10)).data for _ in range(4)] == left
-        await binding.flush(10)
+        assert [(await subscriber.receive(60)).data for _ in range(4)] == left
+        await binding.flush(60)
         assert binding.stats.sent == 4
         await other.close()
 
@@ -267,7 +272,7 @@ async def test_a_buffer_without_limit():
             r.channel.publish_nowait(i, topic='x')
         assert binding.stats.unsent == 70000
         await r.come()
-        await binding.flush(15)
+        await binding.flush(60)
         assert binding.stats.sent == 70000
 
 
