@@ -100,8 +100,8 @@ MTAIO_API int mtaio_once(mtaio_emitter *em, const char *pattern, mtaio_call call
 MTAIO_API int mtaio_emitter_on(mtaio_emitter *em, const char *pattern, const mtaio_handler *h,
                                mtaio_listener **ret);
 
-/* Removes every registration of call + ctx under this very pattern; returns how many (0 is no error). It looks at every
- * handler of the pattern: for many of them, cancel by listener. */
+/* Removes every registration of call + ctx under this very pattern; returns how many (0 is no error). Where the pattern
+ * has many handlers, it finds them by an index, for which it allocates, or without memory looks at each. */
 MTAIO_API int mtaio_off(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ctx);
 
 /* Removes every handler and pipe of the pattern, or with NULL of the emitter; returns how many. What is derived,

@@ -267,13 +267,22 @@ static bool may_be_of(const core_listener *l, const PyObject *handler) {
     return l->flags & LISTENER_WRAPPED || l->handler == handler || may_equal(l->handler, handler);
 }
 
+#define FEW 32 /* are not worth an index */
+
 /* The listeners of a pattern that may have the handler, the newest last. Where most of the emitter's listen
  * to it, our own list is the shortest way to them. */
 static PyObject *candidates(core_emitter *em, PyObject *name, const char *pattern, PyObject *handler) {
-    if (em->population / 4 > mtaio_emitter_count(em->inner, pattern)) return listeners_of(em, pattern);
+    size_t count = mtaio_emitter_count(em->inner, pattern);
     PyObject *list = PyList_New(0);
     int r = list ? 0 : -1;
-    for (core_listener *l = em->listeners; l && r == 0; l = l->next) { /* no Python code runs in this */
+    struct core_search search;
+    bool indexed = list && count > FEW && core_search_begin(&search, em, name, handler);
+    if (list && !indexed && em->population / 4 > count) {
+        Py_DECREF(list);
+        return listeners_of(em, pattern);
+    }
+    core_listener *l = indexed ? core_search_next(&search) : em->listeners;
+    for (; l && r == 0; l = indexed ? core_search_next(&search) : l->next) { /* no Python code runs in this */
         if (l->flags & LISTENER_PIPE || !may_be_of(l, handler)) continue;
         if (l->name == name || strcmp(PyUnicode_AsUTF8(l->name), pattern) == 0)
             r = PyList_Append(list, (PyObject *)l);

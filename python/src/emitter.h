@@ -29,6 +29,7 @@ typedef struct core_listener {
     core_emitter *emitter;             /* borrowed; NULL: not registered any more */
     struct core_listener *next, *prev; /* of the emitter */
     unsigned flags;
+    uint32_t place; /* in the emitter's index, from 1; 0: it is not there */
 } core_listener;
 extern PyTypeObject core_listener_type;
 
@@ -48,7 +49,8 @@ struct core_emitter {
     size_t registrations;     /* a count of all that has changed what an emission would do */
     struct name_entry *names; /* NULL, or NAME_ENTRIES */
     size_t active;            /* emissions under way: what they have resolved stays */
-    core_listener *listeners; /* pipes too */
+    core_listener *listeners; /* the newest first; pipes too */
+    struct core_index *index; /* of them, by name and handler; NULL: there is none */
     core_emitter *source;     /* a reference if holds_source */
     core_emitter *first_derived, *next_derived, *prev_derived;
     PyObject *function; /* what filters or maps; the library's reference, ours to traverse */
@@ -109,6 +111,20 @@ void core_listener_unlink(core_listener *l, bool tell);
 
 /* What the user gave: a strong reference. */
 PyObject *core_listener_function(core_listener *l);
+
+/* --- search.c ---------------------------------------------------------------------------------- */
+
+/* The listeners that may have a handler under a name, the newest first, among them some that have not. False:
+ * they are to be looked for otherwise. No Python code may run until the last was found. */
+struct core_search {
+    struct core_index *index;
+    uint32_t *place[2];
+};
+bool core_search_begin(struct core_search *s, core_emitter *em, PyObject *name, PyObject *handler);
+core_listener *core_search_next(struct core_search *s); /* NULL: no more */
+
+/* It goes from its emitter's list. It has a place. */
+void core_index_leave(core_emitter *em, core_listener *l);
 
 /* --- emitter.c --------------------------------------------------------------------------------- */
 

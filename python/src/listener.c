@@ -51,6 +51,7 @@ void core_listener_unlink(core_listener *l, bool tell) {
         em->listeners = l->next;
     l->emitter = NULL;
     l->next = l->prev = NULL;
+    if (unlikely(l->place)) core_index_leave(em, l);
     core_emitter_changed(em);
     core_emitter_shrink(em); /* the last: it may be the end of em */
     if (tell && l->flags & LISTENER_TOLD) tell_removed(l);
@@ -80,6 +81,7 @@ static core_listener *new_listener(unsigned flags) {
     l->handler = l->name = NULL;
     l->emitter = NULL;
     l->next = l->prev = NULL;
+    l->place = 0;
     PyObject_GC_Track(l);
     return l;
 }
@@ -128,8 +130,7 @@ static int listen(core_emitter *em, core_listener *l, int priority) {
     return mtaio_emitter_on(em->inner, PyUnicode_AsUTF8(l->name), h, inner);
 }
 
-/* by_handle: cancelling then takes constant time, and some memory; else it looks at every handler of the
- * name. */
+/* by_handle: cancelling then needs to find nothing, and the registration takes some memory more. */
 core_listener *core_listener_new(core_emitter *em, PyObject *name, PyObject *handler, int priority,
                                  unsigned flags, bool by_handle) {
     if (!core_name_find(em, name) && !core_utf8(name, core.EventError)) return NULL;

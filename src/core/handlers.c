@@ -7,11 +7,34 @@
 
 /* --- Lanes ------------------------------------------------------------------------------------- */
 
-#define LANE_LEAST 4  /* entries in the smallest lane on its own */
-#define THIN_LEAST 64 /* smaller lanes are not worth tidying */
+#define LANE_LEAST 4   /* entries in the smallest lane on its own */
+#define THIN_LEAST 64  /* smaller lanes are not worth tidying */
+#define INDEX_LEAST 32 /* shorter lanes are walked, not indexed */
 
 static struct lane_block *lane_block(struct lane *lane) {
     return (struct lane_block *)(void *)((char *)lane - offsetof(struct lane_block, lane));
+}
+
+/* The places of a lane's own handlers, by call and ctx. Made when somebody first looks for one in a long
+ * lane, and filled up when somebody looks again: adding and removing know nothing of it. What was removed
+ * since is NULL in the lane, and is left out when it is come upon. Where entries get other places it is
+ * dropped. */
+struct lane_index {
+    uint32_t mask;    /* heads - 1 */
+    uint32_t known;   /* so many entries of the lane are in it */
+    uint32_t place[]; /* entry + 1, 0: none. The last of each head, then the one before each entry */
+};
+
+static uint32_t index_heads(const struct lane_block *b) {
+    return UINT32_C(1) << (31 - __builtin_clz(b->capacity));
+}
+static size_t index_bytes(const struct lane_block *b) {
+    return sizeof(struct lane_index) + sizeof(uint32_t) * ((size_t)index_heads(b) + b->capacity);
+}
+
+static void index_drop(struct lane_block *b) {
+    mtaio__free(b->index, index_bytes(b));
+    b->index = NULL;
 }
 
 /* Where the lane of the rank is linked, or would be. */
@@ -30,15 +53,22 @@ static struct lane *lane_alloc(const struct family *f, enum rank rank, uint32_t 
     struct lane_block *b =
         mtaio__block_alloc(&f->reclaimer, sizeof *b + sizeof(struct listener *) * capacity);
     if (!b) return NULL;
+    b->index = NULL;
     b->capacity = capacity;
     b->dead = 0;
     b->lane = (struct lane){.rank = (uint8_t)rank};
     return &b->lane;
 }
 
+static void lane_retire(struct family *f, struct lane *lane) {
+    if (lane->inside) return;
+    index_drop(lane_block(lane));
+    mtaio__block_retire(&f->reclaimer, &lane_block(lane)->block);
+}
+
 static void lane_unlink(struct family *f, ATOMIC(struct lane *) *link, struct lane *lane) {
     store_release(link, load_relaxed(&lane->next));
-    if (!lane->inside) mtaio__block_retire(&f->reclaimer, &lane_block(lane)->block);
+    lane_retire(f, lane);
 }
 
 /* Copies what is alive, and takes the other's place; readers that began before hold the old one. */
@@ -60,7 +90,7 @@ static int lane_replace(struct family *f, struct node *n, ATOMIC(struct lane *) 
     lane->next = load_relaxed(&old->next);
     reclaim_tick(&f->reclaimer);
     store_release(link, lane); /* pairs with the walk's reading of lanes */
-    if (!old->inside) mtaio__block_retire(&f->reclaimer, &lane_block(old)->block);
+    lane_retire(f, old);
     return 0;
 }
 
@@ -77,6 +107,7 @@ static void lane_tidy(struct node *n, struct lane *lane) {
         store_relaxed(&entry[kept++], l);
     }
     store_release(&lane->count, kept);
+    index_drop(lane_block(lane));
     lane_block(lane)->dead = 0;
     mtaio__reclaim_end_alone();
 }
@@ -155,6 +186,70 @@ void mtaio__node_erase(struct family *f, struct node *n, struct listener *l) {
         lane_tidy(n, lane);
 }
 
+/* --- Finding by call and ctx -------------------------------------------------------------------- */
+
+static uint32_t *index_head(struct lane_index *x, mtaio_call call, const void *ctx) {
+    uint64_t hash = hash_mix((uintptr_t)call ^ mtaio__hash_key[0], (uintptr_t)ctx ^ mtaio__hash_key[1]);
+    return &x->place[(uint32_t)hash & x->mask];
+}
+static uint32_t *index_before(struct lane_index *x, uint32_t entry) { return &x->place[x->mask + 1 + entry]; }
+
+/* Complete. NULL: the lane is short, or there is no memory. */
+static struct lane_index *index_of(const struct node *n, struct lane *lane) {
+    if (lane->count <= INDEX_LEAST) return NULL;
+    struct lane_block *b = lane_block(lane);
+    if (b->dead == lane->count) return NULL; /* it has been retired */
+    if (!b->index) {
+        if (!(b->index = mtaio__alloc_zeroed(index_bytes(b)))) return NULL;
+        b->index->mask = index_heads(b) - 1;
+    }
+    struct lane_index *x = b->index;
+    for (; x->known < lane->count; x->known++) {
+        const struct listener *l = load_relaxed(&lane_entries(lane)[x->known]);
+        if (!l || !node_owns(n, l)) continue;
+        uint32_t *head = index_head(x, listener_user_call(l), listener_user_ctx(l));
+        *index_before(x, x->known) = *head;
+        *head = x->known + 1;
+    }
+    return x;
+}
+
+static bool is_of(const struct listener *l, mtaio_call call, const void *ctx) {
+    return listener_user_call(l) == call && listener_user_ctx(l) == ctx;
+}
+
+/* Takes it out, as all it meets that are not there any more. */
+static struct listener *index_take(struct lane_index *x, const struct lane *lane, mtaio_call call,
+                                   const void *ctx) {
+    for (uint32_t *place = index_head(x, call, ctx); *place;) {
+        struct listener *l = load_relaxed(&lane_entries(lane)[*place - 1]);
+        uint32_t *before = index_before(x, *place - 1);
+        if (l && !is_of(l, call, ctx)) {
+            place = before;
+            continue;
+        }
+        *place = *before;
+        if (l) return l;
+    }
+    return NULL;
+}
+
+struct listener *mtaio__lane_find(const struct node *n, struct lane *lane, mtaio_call call, const void *ctx,
+                                  uint32_t *at) {
+    struct lane_index *x = call ? index_of(n, lane) : NULL;
+    if (x) return index_take(x, lane, call, ctx);
+    ATOMIC(struct listener *) *entry = lane_entries(lane);
+    uint32_t i = *at < lane->count ? *at : lane->count;
+    struct listener *l = NULL;
+    while (i > 0) { /* from the end, because removing may close the gaps before it */
+        l = load_relaxed(&entry[--i]);
+        if (l && (!call || is_of(l, call, ctx)) && node_owns(n, l)) break;
+        l = NULL;
+    }
+    *at = i;
+    return l;
+}
+
 /* --- Nodes ------------------------------------------------------------------------------------- */
 
 static size_t node_prefix(unsigned flags) { return flags & NODE_DERIVED ? sizeof(struct listener *) : 0; }
@@ -182,8 +277,7 @@ void mtaio__node_free(struct node *n) {
 void mtaio__node_clear(struct family *f, struct node *n) {
     struct lane *lane = n->lanes;
     store_release(&n->lanes, NULL);
-    for (; lane; lane = lane->next)
-        if (!lane->inside) mtaio__block_retire(&f->reclaimer, &lane_block(lane)->block);
+    for (; lane; lane = lane->next) lane_retire(f, lane);
 }
 
 struct listener *mtaio__node_link_to(struct node *n, const mtaio_emitter *derived) {

@@ -75,6 +75,16 @@ static inline struct listener_more *listener_more(const struct listener *l) {
     return l->order & L_MORE ? (struct listener_more *)(l + 1) : NULL;
 }
 
+/* As the user gave them. */
+static inline mtaio_call listener_user_call(const struct listener *l) {
+    const struct listener_more *m = listener_more(l);
+    return m ? m->call : load_relaxed(&l->call);
+}
+static inline void *listener_user_ctx(const struct listener *l) {
+    const struct listener_more *m = listener_more(l);
+    return m ? m->ctx : l->ctx;
+}
+
 struct lane {
     ATOMIC(struct lane *) next; /* of a later rank */
     ATOMIC(uint32_t) count;
@@ -86,7 +96,10 @@ static inline ATOMIC(struct listener *) *lane_entries(const struct lane *lane) {
 }
 
 struct lane_block { /* a lane on its own */
-    struct block block;
+    union {
+        struct block block;
+        struct lane_index *index; /* until it retires; NULL: there is none. Family's lock */
+    };
     uint32_t capacity;
     uint32_t dead; /* entries that are NULL */
     struct lane lane;
@@ -124,7 +137,8 @@ static inline struct listener **node_link(struct node *n) { return (struct liste
  * full. */
 #define BUCKET_SLOTS 7
 struct bucket {
-    /* A byte of the hash for each slot, the first lowest, right only where node is not NULL; then the count. */
+    /* A byte of the hash for each slot, the first lowest, right only where node is not NULL; then the count.
+     */
     ATOMIC(uint64_t) tags;
     ATOMIC(struct node *) node[BUCKET_SLOTS];
 };
@@ -138,7 +152,8 @@ struct table {
 static inline uint64_t bucket_passed(uint64_t tags) { return tags >> BUCKET_SLOTS * 8; }
 static inline uint64_t table_tag(uint64_t hash) { return hash >> 56; }
 
-/* Not 0: the highest bit of the byte of the first slot that has the tag, and of some others that may have it. */
+/* Not 0: the highest bit of the byte of the first slot that has the tag, and of some others that may have it.
+ */
 static inline uint64_t bucket_equal(uint64_t tags, uint64_t tag) {
     const uint64_t ones = UINT64_C(0x0001010101010101);
     uint64_t differ = tags ^ tag * ones;
@@ -186,6 +201,13 @@ void mtaio__node_substitute(struct node *n, struct listener *old, struct listene
 int mtaio__node_reserve(struct family *f, struct node *n, enum rank rank);
 void mtaio__node_append(struct node *n, struct listener *l);
 void mtaio__node_erase(struct family *f, struct node *n, struct listener *l); /* if it is there */
+
+/* The last of the node's own in its lane with this call and ctx; call NULL: the last at all. *at begins with
+ * the lane's count, for what was found is unregistered before the next is looked for. One call of a long lane
+ * takes time in proportion to what was added since the last, if there is memory for that. Not after the
+ * node's last. */
+struct listener *mtaio__lane_find(const struct node *n, struct lane *lane, mtaio_call call, const void *ctx,
+                                  uint32_t *at);
 
 struct listener *mtaio__listener_new(const mtaio_handler *h, mtaio_call call, enum rank rank, bool more);
 void mtaio__listener_free(struct listener *l); /* the memory only */
@@ -245,6 +267,11 @@ static inline struct node *nodes_next(struct nodes *walk) {
 static inline mtaio_emitter *listener_link(const struct listener *l) {
     const struct listener_more *m = listener_more(l);
     return m && m->target ? m->ctx : NULL;
+}
+
+/* What a registration is to its owner: not a link, and registered here, not merged in. */
+static inline bool node_owns(const struct node *n, const struct listener *l) {
+    return l->node == n && !listener_link(l);
 }
 
 static inline mtaio_emitter *retired_emitter(struct retired *r) {

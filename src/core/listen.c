@@ -100,45 +100,30 @@ int mtaio_once(mtaio_emitter *em, const char *pattern, mtaio_call call, void *ct
 
 /* --- Walks over registrations ------------------------------------------------------------------ */
 
-/* What a registration is to its owner: not a link, and registered here, not merged in. */
-static bool is_own(const struct node *n, const struct listener *l) {
-    return l && l->node == n && !listener_link(l);
-}
-
 /* The next own registration of the node after lane *lane and index *at, which begin with the node's first
  * lane and 0. */
 static struct listener *next_own(const struct node *n, struct lane **lane, uint32_t *at) {
     for (; *lane; *lane = load_relaxed(&(*lane)->next), *at = 0) {
         while (*at < (*lane)->count) {
             struct listener *l = load_relaxed(&lane_entries(*lane)[(*at)++]);
-            if (is_own(n, l)) return l;
+            if (l && node_owns(n, l)) return l;
         }
     }
     return NULL;
 }
 
-static mtaio_call user_call(const struct listener *l) {
-    const struct listener_more *m = listener_more(l);
-    return m ? m->call : load_relaxed(&l->call);
-}
-static void *user_ctx(const struct listener *l) {
-    const struct listener_more *m = listener_more(l);
-    return m ? m->ctx : l->ctx;
-}
-
 /* --- Removing ---------------------------------------------------------------------------------- */
 
-/* Of the node's own those with this call and ctx; call NULL: all. From the end of each lane, because removing
- * may close the gaps before it. The node may be gone afterwards, but not its memory. */
+/* Of the node's own those with this call and ctx; call NULL: all. The node may be gone afterwards, but not
+ * its memory, nor that of its lanes. */
 static size_t remove_from(mtaio_emitter *em, struct node *n, mtaio_call call, const void *ctx,
                           bool *ret_eager) {
-    size_t removed = 0;
+    size_t all = n->handlers, removed = 0;
     for (struct lane *lane = load_relaxed(&n->lanes); lane; lane = load_relaxed(&lane->next)) {
-        for (uint32_t at = lane->count; at-- > 0;) {
-            struct listener *l = at < lane->count ? load_relaxed(&lane_entries(lane)[at]) : NULL;
-            if (!is_own(n, l) || (call && (user_call(l) != call || user_ctx(l) != ctx))) continue;
+        uint32_t at = lane->count;
+        for (struct listener *l; removed < all && (l = mtaio__lane_find(n, lane, call, ctx, &at));
+             removed++) {
             if (listener_more(l) && listener_more(l)->destroy) *ret_eager = true;
-            removed++;
             mtaio__unregister_locked(em, l);
         }
     }
@@ -300,8 +285,8 @@ static int note_node(struct notes *s, const struct node *n, bool listeners) {
     uint32_t at = 0;
     for (struct listener *l; r == 0 && (l = next_own(n, &lane, &at));) {
         const struct listener_more *m = listener_more(l);
-        one.info = (mtaio_listener_info){.call = user_call(l),
-                                         .ctx = user_ctx(l),
+        one.info = (mtaio_listener_info){.call = listener_user_call(l),
+                                         .ctx = listener_user_ctx(l),
                                          .priority = priority_of(listener_rank(l)),
                                          .flags = l->order & L_ONCE ? MTAIO_ONCE : 0,
                                          .executor = m ? mtaio_executor_ref(m->executor) : NULL};

@@ -123,6 +123,9 @@ class Owner:
         pass
 
 
+OWNERS = [Owner() for _ in range(40)]
+
+
 async def listeners(run):
     emitter, owner = EventEmitter(), Owner()
     emitter.add_listener('a', owner.method, weak=True)
@@ -155,6 +158,14 @@ async def suspending(run):
     await emitter.emit('a.b', 1)
     emitter.off('a', sleepy)
     emitter.remove_all_listeners()
+
+
+async def many_removed(run):
+    emitter = EventEmitter()
+    for owner in OWNERS:
+        emitter.on('a', owner.method)
+    for owner in OWNERS[::4]:
+        assert emitter.off('a', owner.method) == 1
 
 
 async def failing(run):
