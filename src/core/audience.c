@@ -166,6 +166,7 @@ static void list_pending(struct reclaimer *r) {
 
 static void memo_drop(struct audiences *a) {
     struct memo *memo = load_relaxed(&a->memo);
+    a->last = (struct recalled){0};
     store_release(&a->memo, NULL);
     if (memo) mtaio__memo_retire(memo, a->patterns.reclaimer);
 }
@@ -229,6 +230,7 @@ static uint64_t mark_of(const struct audiences *a, const char *pattern) {
 
 static void forget(struct audiences *a, uint64_t mark) {
     struct memo *memo = load_relaxed(&a->memo);
+    a->last = (struct recalled){0};
     if (memo) mtaio__memo_forget(memo, a->patterns.reclaimer, mark);
 }
 
@@ -355,8 +357,7 @@ static bool visit(void *audience, void *ctx) {
     return !s->failed;
 }
 
-static struct topic topic_of(const char *name) {
-    size_t length = strlen(name);
+static struct topic topic_of(const char *name, size_t length) {
     return (struct topic){name, length, mtaio__hash(name, length)};
 }
 
@@ -385,17 +386,28 @@ static int search(struct audiences *a, const char *name, struct member *const **
     return 0;
 }
 
-bool mtaio__audiences_recall(const struct audiences *a, const struct topic *topic, struct member *const **ret,
-                             size_t *ret_count) {
+/* NULL: it is not remembered, and to be matched. A reader, or under the guard. */
+static const struct entry *recall(const struct audiences *a, const struct topic *topic) {
     const struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */
     const struct entry *e = memo ? mtaio__memo_find(memo, topic) : NULL;
-    if (!e) {
-        mtaio__topics_prefetch(&a->patterns, topic);
-        return false;
-    }
-    *ret = e->members;
-    *ret_count = e->count;
-    return true;
+    if (!e) mtaio__topics_prefetch(&a->patterns, topic);
+    return e;
+}
+
+static __attribute__((noinline)) struct audience recall_another(struct audiences *a, const char *name,
+                                                                size_t length) {
+    const struct topic topic = topic_of(name, length);
+    const struct entry *e = recall(a, &topic);
+    a->last = e ? (struct recalled){entry_name(e), length, {e->members, e->count}} : (struct recalled){0};
+    return a->last.audience;
+}
+
+/* Who publishes often stays with a topic for a while: then it need not be hashed, nor looked for. */
+struct audience mtaio__audiences_recall(struct audiences *a, const char *name, size_t length) {
+    const struct recalled *last = &a->last;
+    if (likely(last->name && last->length == length) && likely(hash_is_same_name(last->name, name, length)))
+        return last->audience;
+    return recall_another(a, name, length);
 }
 
 int mtaio__audiences_of(struct audiences *a, const char *name, struct member *const **ret,
@@ -403,11 +415,17 @@ int mtaio__audiences_of(struct audiences *a, const char *name, struct member *co
     *ret = NULL;
     *ret_count = 0;
     if (a->count == 0) return 0;
-    const struct topic topic = topic_of(name);
+    const struct topic topic = topic_of(name, strlen(name));
     struct memo *memo = memo_fit(a);
-    if (mtaio__audiences_recall(a, &topic, ret, ret_count)) return 0;
+    const struct entry *known = recall(a, &topic);
+    if (known) {
+        *ret = known->members;
+        *ret_count = known->count;
+        return 0;
+    }
     int r = search(a, name, ret, ret_count);
     if (r < 0 || !memo || !mtaio__memo_missed(memo, &topic)) return r;
+    a->last = (struct recalled){0};
     mtaio__memo_put(memo, a->patterns.reclaimer, &topic, *ret, *ret_count);
     settle(a);
     return 0;
@@ -436,10 +454,9 @@ enum { UNDER_GUARD = INT_MIN }; /* to be asked again there */
 static int reach_under_pin(struct audiences *a, const char *name) {
     const char *end = memchr(name, '\0', MTAIO_NAME_MAX + 1);
     if (!end) return MTAIO_ENAME;
-    const struct topic topic = {name, (size_t)(end - name), mtaio__hash(name, (size_t)(end - name))};
-    struct member *const *list;
-    size_t count;
-    if (mtaio__audiences_recall(a, &topic, &list, &count)) return (int)count;
+    const struct topic topic = topic_of(name, (size_t)(end - name));
+    const struct entry *known = recall(a, &topic);
+    if (known) return (int)known->count;
     int r = mtaio__name_check(name);
     if (r < 0) return r;
     struct memo *memo = load_acquire(&a->memo); /* pairs with memo_fit */

@@ -15,6 +15,19 @@ struct member {
     uint64_t seen; /* the search that came upon it last */
 };
 
+/* Who gets a topic. */
+struct audience {
+    struct member *const *list; /* NULL: it is not known */
+    size_t count;
+};
+
+/* A topic that the memo has. Zeroed: none. */
+struct recalled {
+    const char *name;
+    size_t length;
+    struct audience audience;
+};
+
 /* Who has which patterns. Unless a comment says otherwise the guard is held by the caller. */
 struct audiences {
     topics patterns;            /* pattern -> audience: see audience.c */
@@ -23,6 +36,7 @@ struct audiences {
     char apart[64]; /* readers share what is above, without what changes in between */
     size_t count;   /* of the patterns of all members */
     uint64_t searches;
+    struct recalled last;  /* none, once the memo has changed */
     struct member **found; /* the last list that was made */
     size_t found_capacity;
 };
@@ -48,9 +62,8 @@ void mtaio__audiences_leave(struct audiences *a, struct member *m);
 int mtaio__audiences_of(struct audiences *a, const char *topic, struct member *const **ret,
                         size_t *ret_count);
 
-/* The same where the topic is remembered, and so valid; false: it is not. */
-bool mtaio__audiences_recall(const struct audiences *a, const struct topic *topic, struct member *const **ret,
-                             size_t *ret_count);
+/* The same where the topic is remembered, and so valid; list NULL: it is not. */
+struct audience mtaio__audiences_recall(struct audiences *a, const char *name, size_t length);
 
 /* How many they are, INT_MAX at most, of a topic that may be none. Without the guard, which it takes at
  * times. Who joins or leaves meanwhile is counted or not. ENAME, ENOMEM. */

@@ -95,8 +95,6 @@ void mtaio__memo_retire(struct memo *m, struct reclaimer *r) {
 
 /* --- Asking ------------------------------------------------------------------------------------ */
 
-static char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->members + e->count); }
-
 const struct entry *mtaio__memo_find(const struct memo *m, const struct topic *t) {
     const struct bucket *b = &m->buckets[bucket_at(m, t->hash)];
     unsigned equal = 0; /* a bit for each place: which it is cannot be predicted, so no branch asks */

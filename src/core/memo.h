@@ -21,6 +21,8 @@ struct entry {
     struct member *members[]; /* then the name, without its NUL */
 };
 
+static inline char *entry_name(const struct entry *e) { return (char *)(uintptr_t)(e->members + e->count); }
+
 /* For so many patterns; NULL: out of memory. */
 struct memo *mtaio__memo_new(const struct reclaimer *r, size_t patterns);
 

@@ -126,7 +126,7 @@ int mtaio__slot_make(const mtaio_publication *p, struct slot *ret) {
     if (p->message) return make_again(p, ret);
     bool plain = !p->metadata && !p->origin;
     if (plain && !p->release && p->bytes <= SLOT_INSIDE && p->bytes + topic_bytes <= SLOT_INSIDE)
-        slot_put_inline(ret, &(struct small){p->data, p->bytes, p->topic, topic_bytes});
+        slot_put_inline(ret, (struct small){p->data, p->bytes, p->topic, topic_bytes});
     else if (plain && p->release && topic_bytes <= SLOT_OWNED_TOPIC)
         make_owned(p, topic_bytes, ret);
     else
@@ -162,6 +162,7 @@ __attribute__((noinline)) void mtaio__slot_clear(struct slot *s) {
         s->u.owned.release(s->u.owned.data);
     else if (content_drop(s->u.content, 1))
         content_free(s->u.content);
+    slot_set_empty(s);
 }
 
 void mtaio__slot_throw(struct slot *s, size_t references, struct content **garbage) {

@@ -85,17 +85,36 @@ struct small {
     size_t topic_bytes;
 };
 
+/* memcpy of what fits into a slot, 48 bytes at most, for callers that save no registers for a call. */
+static inline void copy_small(char *to, const char *from, size_t bytes) {
+    if (bytes >= 16) {
+        memcpy(to, from, 16);
+        if (bytes > 32) memcpy(to + 16, from + 16, 16);
+        memcpy(to + bytes - 16, from + bytes - 16, 16);
+    } else if (bytes >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + bytes - 8, from + bytes - 8, 8);
+    } else if (bytes >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + bytes - 4, from + bytes - 4, 4);
+    } else if (bytes > 0) {
+        to[0] = from[0];
+        to[bytes / 2] = from[bytes / 2];
+        to[bytes - 1] = from[bytes - 1];
+    }
+}
+
 /* All but `missed`. */
-static inline void slot_put_inline(struct slot *ret, const struct small *m) {
-    unsigned has = (m->data ? SLOT_HAS_DATA : 0) | (m->topic_bytes > 0 ? SLOT_HAS_TOPIC : 0);
+static inline void slot_put_inline(struct slot *ret, struct small m) {
+    unsigned has = (m.data ? SLOT_HAS_DATA : 0) | (m.topic_bytes > 0 ? SLOT_HAS_TOPIC : 0);
     fence_compiler(); /* as in slot_copy */
-    ret->head = slot_head(SLOT_INLINE, has, m->bytes);
+    ret->head = slot_head(SLOT_INLINE, has, m.bytes);
     fence_compiler();
-    if (m->bytes == 16)
-        memcpy(ret->u.inside, m->data, 16); /* one instruction */
-    else if (m->bytes > 0)
-        memcpy(ret->u.inside, m->data, m->bytes);
-    if (m->topic_bytes > 0) memcpy(ret->u.inside + m->bytes, m->topic, m->topic_bytes);
+    if (likely(m.bytes == 16))
+        memcpy(ret->u.inside, m.data, 16); /* one instruction */
+    else
+        copy_small(ret->u.inside, m.data, m.bytes);
+    copy_small(ret->u.inside + m.bytes, m.topic, m.topic_bytes);
 }
 
 /* A publication as a slot, its one reference the caller's. EINVAL, ENAME, ENOMEM: data with a release stays
@@ -108,7 +127,7 @@ static inline bool is_bare(const mtaio_publication *p) {
 }
 static inline int slot_make(const mtaio_publication *p, struct slot *ret) {
     if (p->topic || !is_bare(p) || !p->data || p->bytes > SLOT_INSIDE) return mtaio__slot_make(p, ret);
-    slot_put_inline(ret, &(struct small){.data = p->data, .bytes = p->bytes});
+    slot_put_inline(ret, (struct small){.data = p->data, .bytes = p->bytes});
     return 0;
 }
 
@@ -126,8 +145,10 @@ static inline void slot_hold(const struct slot *s, size_t more) {
 /* Drops the slot's reference; it is empty then. Runs code of the user: no guard is held. */
 void mtaio__slot_clear(struct slot *s);
 static inline void slot_clear(struct slot *s) {
-    if (slot_kind(s) > SLOT_INLINE) mtaio__slot_clear(s);
-    slot_set_empty(s);
+    if (slot_kind(s) > SLOT_INLINE)
+        mtaio__slot_clear(s);
+    else
+        slot_set_empty(s);
 }
 
 /* The same under a guard, of what is not OWNED: what has no reference left goes to *garbage. */

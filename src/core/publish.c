@@ -2,16 +2,10 @@
 #include <limits.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/memory.h"
 #include "core/channel.h"
 
 enum { FEW = 32 }; /* publications at once, whose slots are on the stack */
-
-struct audience {
-    struct member *const *list;
-    size_t count;
-};
 
 /* A message with an origin is not for those of the same. */
 static inline bool is_for(const mtaio_subscriber *sub, const void *origin) {
@@ -174,7 +168,7 @@ static inline bool is_easy(const mtaio_channel *ch, struct audience all, struct 
            is_easy_for(all) && is_easy_for(some);
 }
 
-static inline void put(struct audience a, const struct small *m) {
+static inline void put(struct audience a, struct small m) {
     for (size_t i = 0; i < a.count; i++) {
         mtaio_subscriber *sub = member_subscriber(a.list[i]);
         slot_put_inline(buffer_next(sub), m);
@@ -182,8 +176,8 @@ static inline void put(struct audience a, const struct small *m) {
     }
 }
 
-static inline int put_unlock(mtaio_channel *ch, struct audience all, struct audience some,
-                             const struct small *m) {
+/* These come with the guard, and go without. */
+static inline int put_unlock(mtaio_channel *ch, struct audience all, struct audience some, struct small m) {
     put(all, m);
     put(some, m);
     ch->published++;
@@ -191,52 +185,64 @@ static inline int put_unlock(mtaio_channel *ch, struct audience all, struct audi
     return (int)(all.count + some.count);
 }
 
-/* Comes with the guard, and goes without. */
-static __attribute__((noinline)) int publish_small_unlock(mtaio_channel *ch, const struct small *m,
+static __attribute__((noinline)) int publish_small_unlock(mtaio_channel *ch, const void *data, size_t bytes,
+                                                          const char *topic, size_t topic_bytes,
                                                           int64_t timeout_ns) {
     struct slot slot;
-    slot_put_inline(&slot, m);
+    slot_put_inline(&slot, (struct small){data, bytes, topic, topic_bytes});
     return publish_unlock(ch, &slot, timeout_ns);
 }
 
-static inline int publish_plain(mtaio_channel *ch, const void *data, size_t bytes, int64_t timeout_ns) {
-    const struct audience nobody = {NULL, 0};
-    guard_lock(&ch->guard);
-    struct audience all = {ch->members, load_relaxed(&ch->count)};
+static inline __attribute__((always_inline)) int publish_plain_unlock(mtaio_channel *ch, const void *data,
+                                                                      size_t bytes, int64_t timeout_ns) {
+    const struct audience all = {ch->members, load_relaxed(&ch->count)}, nobody = {NULL, 0};
     if (likely(is_easy(ch, all, nobody)))
-        return put_unlock(ch, all, nobody, &(struct small){.data = data, .bytes = bytes});
-    return publish_small_unlock(ch, &(struct small){.data = data, .bytes = bytes}, timeout_ns);
+        return put_unlock(ch, all, nobody, (struct small){.data = data, .bytes = bytes});
+    return publish_small_unlock(ch, data, bytes, NULL, 0, timeout_ns);
+}
+
+static __attribute__((noinline)) int take_guard_and_publish(mtaio_channel *ch, const void *data, size_t bytes,
+                                                            int64_t timeout_ns) {
+    mtaio__guard_take(&ch->guard);
+    return publish_plain_unlock(ch, data, bytes, timeout_ns);
+}
+
+static inline int publish_plain(mtaio_channel *ch, const void *data, size_t bytes, int64_t timeout_ns) {
+    if (likely(guard_enter(&ch->guard))) return publish_plain_unlock(ch, data, bytes, timeout_ns);
+    return take_guard_and_publish(ch, data, bytes, timeout_ns);
 }
 
 /* A topic that is remembered is valid. */
-static __attribute__((noinline)) int publish_named(mtaio_channel *ch, const struct small *m,
-                                                   int64_t timeout_ns) {
-    const size_t length = m->topic_bytes - 1;
-    const struct topic topic = {m->topic, length, mtaio__hash(m->topic, length)};
-    struct audience some = {NULL, 0};
+static int publish_named(mtaio_channel *ch, struct small m, int64_t timeout_ns) {
     guard_lock(&ch->guard);
-    bool known = mtaio__audiences_recall(&ch->audiences, &topic, &some.list, &some.count);
-    int r = known ? 0 : mtaio__name_check(m->topic);
+    struct audience some = mtaio__audiences_recall(&ch->audiences, m.topic, m.topic_bytes - 1);
+    int r = likely(some.list) ? 0 : mtaio__name_check(m.topic);
     if (unlikely(r < 0)) {
         guard_unlock(&ch->guard);
         return r;
     }
     struct audience all = {ch->members, load_relaxed(&ch->plain)};
-    if ((known || all.count == load_relaxed(&ch->count)) && likely(is_easy(ch, all, some)))
+    if ((likely(some.list) || all.count == load_relaxed(&ch->count)) && likely(is_easy(ch, all, some)))
         return put_unlock(ch, all, some, m);
-    return publish_small_unlock(ch, m, timeout_ns);
+    return publish_small_unlock(ch, m.data, m.bytes, m.topic, m.topic_bytes, timeout_ns);
+}
+
+/* What is longer, or has a topic. */
+static __attribute__((noinline)) int publish_longer(mtaio_channel *ch, const char *topic, const void *data,
+                                                    size_t bytes, int64_t timeout_ns) {
+    if (likely(topic && data && bytes <= SLOT_INSIDE)) {
+        const char *end = memchr(topic, '\0', SLOT_INSIDE - bytes);
+        if (likely(end))
+            return publish_named(ch, (struct small){data, bytes, topic, (size_t)(end - topic) + 1},
+                                 timeout_ns);
+    }
+    return publish_any(ch, MTAIO_PUBLICATION(.topic = topic, .data = data, .bytes = bytes), timeout_ns);
 }
 
 static inline int publish_bare(mtaio_channel *ch, const char *topic, const void *data, size_t bytes,
                                int64_t timeout_ns) {
-    if (likely(data && bytes <= SLOT_INSIDE)) {
-        if (!topic) return publish_plain(ch, data, bytes, timeout_ns);
-        const char *end = memchr(topic, '\0', SLOT_INSIDE - bytes);
-        if (likely(end))
-            return publish_named(ch, &(struct small){data, bytes, topic, (size_t)(end - topic) + 1},
-                                 timeout_ns);
-    }
-    return publish_any(ch, MTAIO_PUBLICATION(.topic = topic, .data = data, .bytes = bytes), timeout_ns);
+    if (likely(!topic && data && bytes <= SLOT_INSIDE)) return publish_plain(ch, data, bytes, timeout_ns);
+    return publish_longer(ch, topic, data, bytes, timeout_ns);
 }
 
 int mtaio_publish(mtaio_channel *ch, const char *topic, const void *data, size_t bytes) {

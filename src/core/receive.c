@@ -49,9 +49,14 @@ static void attend(mtaio_subscriber *sub, unsigned attention) {
     mtaio__buffer_clear(&ring);
 }
 
-static inline int take(mtaio_subscriber *sub, mtaio_message *ret, size_t n) {
-    unsigned attention = 0;
-    guard_lock(&sub->guard);
+/* These come with the guard, and go without. */
+static __attribute__((noinline)) void attend_unlock(mtaio_subscriber *sub) {
+    unsigned attention = attend_locked(sub);
+    guard_unlock(&sub->guard);
+    if (attention) attend(sub, attention);
+}
+
+static inline int take_unlock(mtaio_subscriber *sub, mtaio_message *ret, size_t n) {
     uint64_t head = load_relaxed(&sub->head), there = sub->tail_seen - head;
     if (there < n) {
         sub->tail_seen = load_acquire(&sub->tail); /* pairs with buffer_push: the slots are there */
@@ -69,10 +74,16 @@ static inline int take(mtaio_subscriber *sub, mtaio_message *ret, size_t n) {
         slot_copy(message_slot(&ret[i]), at);
     }
     store_release(&sub->head, head + n); /* pairs with level_of: the slots are free */
-    if (unlikely(sub->attention)) attention = attend_locked(sub);
-    guard_unlock(&sub->guard);
-    if (unlikely(attention)) attend(sub, attention);
+    if (unlikely(sub->attention))
+        attend_unlock(sub);
+    else
+        guard_unlock(&sub->guard);
     return (int)n;
+}
+
+static inline int take(mtaio_subscriber *sub, mtaio_message *ret, size_t n) {
+    guard_lock(&sub->guard);
+    return take_unlock(sub, ret, n);
 }
 
 int mtaio__take(mtaio_subscriber *sub, mtaio_message *ret, size_t n) { return take(sub, ret, n); }
@@ -173,16 +184,28 @@ static int wait_and_take(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_messag
     }
 }
 
-static inline int receive(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret, size_t n) {
-    int r = take(sub, ret, n);
+/* These come with the guard, and go without. */
+static inline int receive_unlock(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret, size_t n) {
+    int r = take_unlock(sub, ret, n);
     if (likely(r != MTAIO_EAGAIN) || timeout_ns == 0) return r;
     return wait_and_take(sub, timeout_ns, ret, n);
 }
 
+static inline int receive_one_unlock(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret) {
+    int r = receive_unlock(sub, timeout_ns, ret, 1);
+    return r > 0 ? 0 : r;
+}
+
+static __attribute__((noinline)) int take_guard_and_receive(mtaio_subscriber *sub, int64_t timeout_ns,
+                                                            mtaio_message *ret) {
+    mtaio__guard_take(&sub->guard);
+    return receive_one_unlock(sub, timeout_ns, ret);
+}
+
 int mtaio_subscriber_receive(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret) {
     if (!sub || !ret) return MTAIO_EINVAL;
-    int r = receive(sub, timeout_ns, ret, 1);
-    return r > 0 ? 0 : r;
+    if (likely(guard_enter(&sub->guard))) return receive_one_unlock(sub, timeout_ns, ret);
+    return take_guard_and_receive(sub, timeout_ns, ret);
 }
 
 int mtaio_receive(mtaio_subscriber *sub, mtaio_message *ret) {
@@ -191,5 +214,6 @@ int mtaio_receive(mtaio_subscriber *sub, mtaio_message *ret) {
 
 int mtaio_subscriber_receive_many(mtaio_subscriber *sub, int64_t timeout_ns, mtaio_message *ret, size_t n) {
     if (!sub || !ret || n == 0) return MTAIO_EINVAL;
-    return receive(sub, timeout_ns, ret, n < INT_MAX ? n : INT_MAX);
+    guard_lock(&sub->guard);
+    return receive_unlock(sub, timeout_ns, ret, n < INT_MAX ? n : INT_MAX);
 }

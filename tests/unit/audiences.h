@@ -62,10 +62,19 @@ static inline void leave(struct fixture *f, struct member *m) {
     guard_unlock(&f->guard);
 }
 
-/* How many get the topic, by both ways of asking; each is one of the members, and only once. */
+/* How many get the topic, as far as it is remembered; else < 0. */
+static inline int recall(struct fixture *f, const char *topic) {
+    guard_lock(&f->guard);
+    struct audience known = mtaio__audiences_recall(&f->a, topic, strlen(topic));
+    guard_unlock(&f->guard);
+    return known.list != NULL ? (int)known.count : -1;
+}
+
+/* How many get the topic, by all ways of asking; each is one of the members, and only once. */
 static inline int count(struct fixture *f, const char *topic, struct member *members, size_t n, bool *got) {
     struct member *const *list;
     size_t found;
+    int recalled = recall(f, topic);
     memset(got, 0, n * sizeof *got);
     guard_lock(&f->guard);
     int r = mtaio__audiences_of(&f->a, topic, &list, &found);
@@ -74,6 +83,8 @@ static inline int count(struct fixture *f, const char *topic, struct member *mem
         got[list[i] - members] = true;
     }
     guard_unlock(&f->guard);
+    if (r == 0)
+        CHECK(recalled < 0 || recalled == (int)found);
     if (r == 0)
         CHECK(mtaio__audiences_reach(&f->a, topic) == (int)found);
     return r < 0 ? r : (int)found;

@@ -149,7 +149,7 @@ static void test_kinds(void **state) {
     mtaio_subscriber *one = subscribe(ch, NULL);
     for (size_t bytes = 0; bytes <= sizeof text; bytes++) {
         for (size_t length = 0; length < sizeof topic - 1; length++) {
-            memset(topic, 'a', sizeof topic);
+            for (size_t i = 0; i < length; i++) topic[i] = (char)('a' + i % 26);
             topic[length] = '\0';
             size_t topic_bytes = length > 0 ? length + 1 : 0;
             mtaio_publication p =

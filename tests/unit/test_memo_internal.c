@@ -80,6 +80,41 @@ static void test_forgotten(void **state) {
     END(f);
 }
 
+/* The one that was recalled last is not looked for again, and is as true as all others: after each change of a
+ * pattern, and where other names take its place. */
+static void test_recalled(void **state) {
+    enum { NAMES = 1000 };
+    struct member m[2] = {{0}};
+    char name[32];
+    FIXTURE(f);
+    (void)state;
+    assert_int_equal(recall(&f, ""), -1);
+    add(&f, &m[0], "**");
+    for (int change = 0; change < 4; change++) {
+        int expected = change % 2 == 0 ? 1 : 2;
+        assert_int_equal(recall(&f, "user.created"), -1);
+        ask_until_remembered(&f, "user.created");
+        for (int n = 0; n < 3; n++) {
+            assert_int_equal(recall(&f, "user.created"), expected);
+            assert_int_equal(recall(&f, n == 0 ? "user.creates" : ""), -1);
+        }
+        assert_int_equal(recall(&f, "user.created"), expected);
+        CHECK((change % 2 == 0 ? add(&f, &m[1], "user.*") : drop(&f, &m[1], "user.*")) == 1);
+        assert_null(f.a.last.name); /* what it was is freed, and reading it might go well */
+    }
+    ask_until_remembered(&f, "user.created");
+    for (unsigned i = 0; i < 20 * NAMES; i++) {
+        CHECK(recall(&f, "user.created") == (is_remembered(&f, "user.created") ? 1 : -1));
+        snprintf(name, sizeof name, "n.%u", i % NAMES);
+        ask(&f, name);
+    }
+    ask_until_remembered(&f, "user.created");
+    assert_int_equal(recall(&f, "user.created"), 1);
+    leave(&f, &m[0]);
+    assert_int_equal(recall(&f, "user.created"), -1);
+    END(f);
+}
+
 /* So it is among many names, which are all remembered though they take turns in being asked for. */
 static void test_forgotten_among_many(void **state) {
     enum { NAMES = 4000 };
@@ -257,6 +292,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remembered),
         cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_recalled),
         cmocka_unit_test(test_forgotten_among_many),
         cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_unseen_names),
