@@ -171,9 +171,8 @@ static __attribute__((noinline)) int emit_one(mtaio_emitter *em, void *data, str
 /* Nobody has registered for any name or pattern that the name could be. */
 static __attribute__((noinline)) int emit_unheard(mtaio_emitter *em, const char *name, size_t length,
                                                   void *data) {
-    if (is_error_name(name)) return emit_name_long(em, name, data);
-    int r = mtaio__name_check_length(name, length);
-    return r < 0 ? r : 0;
+    if (length == 5 && is_error_name(name)) return emit_name_long(em, name, data);
+    return mtaio__name_refusal(name, length);
 }
 
 /* By a name that no node stands for, under the pin. */
