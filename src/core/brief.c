@@ -85,11 +85,6 @@ static inline __attribute__((always_inline)) int brief_end(struct brief *b, stru
     return tally_result(&b->tally);
 }
 
-/* Has the clock moved since the pin was set? Then younger handlers may be among those that were found. */
-static inline bool is_late(const struct reclaimer *of, uint64_t now) {
-    return unlikely(load_acquire(&of->clock) != now);
-}
-
 static __attribute__((noinline)) int emit_name_long(mtaio_emitter *em, const char *name, void *data) {
     struct target target = mtaio__target_of(name);
     return emit_long(em, &target, data);
@@ -115,7 +110,7 @@ static __attribute__((noinline)) int emit_lanes(mtaio_emitter *em, struct pin *p
     uint64_t now = load_relaxed(&pin->lower);
     pin_widen(pin); /* each is to be looked into to find the next */
     walk_gather(w, n);
-    if (is_late(&em->family->reclaimer, now)) return emit_again(em, pin, n, data, name);
+    if (clock_moved(&em->family->reclaimer, now)) return emit_again(em, pin, n, data, name);
     pin_narrow_to(pin, now);
     brief_begin(&b, os_self(), em, pin, n, data);
     b.called = 0;
@@ -134,7 +129,7 @@ static __attribute__((noinline)) int emit_lane(mtaio_emitter *em, void *data, st
     uint64_t now = load_relaxed(&pin->lower);
     struct brief b;
     const struct lane *lane = load_acquire(&n->lanes);
-    if (is_late(of, now) || unlikely(n->flags & NODE_ERROR)) return emit_again(em, pin, n, data, name);
+    if (clock_moved(of, now) || unlikely(n->flags & NODE_ERROR)) return emit_again(em, pin, n, data, name);
     if (unlikely(!lane)) {
         pin_clear_as(pin, false);
         return 0;
@@ -142,7 +137,7 @@ static __attribute__((noinline)) int emit_lane(mtaio_emitter *em, void *data, st
     if (unlikely(load_acquire(&lane->next))) return emit_lanes(em, pin, n, data, name);
     ATOMIC(struct listener *) *entry = lane_entries(lane);
     uint32_t count = load_acquire(&lane->count); /* pairs with node_append */
-    if (is_late(of, now)) return emit_again(em, pin, n, data, name);
+    if (clock_moved(of, now)) return emit_again(em, pin, n, data, name);
     brief_begin(&b, t, em, pin, n, data);
     b.called = 0;
     run_plain(&b, pin, entry, count, true);
@@ -173,19 +168,11 @@ static __attribute__((noinline)) int emit_one(mtaio_emitter *em, void *data, str
     return brief_end(&b, pin, 1);
 }
 
-/* The listener that is alone in a node, in the lane within it; NULL: it is not so simple. The clock was read
- * before, and is to be looked at again before anything of the listener is. Never of "error". */
-static inline struct listener *only_listener(struct node *n) {
-    if (unlikely(load_acquire(&n->lanes) != &n->first) || unlikely(load_acquire(&n->first.next))) return NULL;
-    return load_acquire(lane_entries(&n->first));
-}
-
 /* Nobody has registered for any name or pattern that the name could be. */
 static __attribute__((noinline)) int emit_unheard(mtaio_emitter *em, const char *name, size_t length,
                                                   void *data) {
-    if (is_error_name(name)) return emit_name_long(em, name, data);
-    int r = mtaio__name_check_length(name, length);
-    return r < 0 ? r : 0;
+    if (length == 5 && is_error_name(name)) return emit_name_long(em, name, data);
+    return mtaio__name_refusal(name, length);
 }
 
 /* By a name that no node stands for, under the pin. */
@@ -202,7 +189,7 @@ static inline __attribute__((always_inline)) int emit_found(mtaio_emitter *em, v
                                                             const char *name) {
     const struct reclaimer *of = &em->family->reclaimer;
     struct listener *l = only_listener(n);
-    if (is_late(of, now)) return emit_again(em, pin, n, data, name);
+    if (clock_moved(of, now)) return emit_again(em, pin, n, data, name);
     pin_narrow_to(pin, now);
     if (likely(l != NULL)) return emit_one(em, data, t, pin, n, l);
     return emit_lane(em, data, t, pin, n, name);
@@ -250,6 +237,6 @@ int mtaio_emit_name(mtaio_name *name, void *data) {
     uint64_t now = load_acquire(&of->clock); /* as in pin_set_as */
     pin_set_narrow(pin, of, now);
     struct listener *l = only_listener(n);
-    if (likely(l != NULL) && !is_late(of, now)) return emit_one(em, data, t, pin, n, l);
+    if (likely(l != NULL) && !clock_moved(of, now)) return emit_one(em, data, t, pin, n, l);
     return emit_lane(em, data, t, pin, n, NULL);
 }

@@ -17,4 +17,7 @@ struct derivation {
     struct event_list gathered; /* BUFFER; family's lock */
 };
 
+/* A link's call, whatever the link, the event and the emission are. */
+int mtaio__derived_call(mtaio_event *event, void *link);
+
 #endif

@@ -29,8 +29,10 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->walk.em = em;
     in->walk.pin = outer->pin;
     in->walk.tally = outer->tally;
-    in->walk.rest =
-        (struct walk_rest){.outer = outer, .emission = outer->rest.emission, .level = outer->rest.level + 1};
+    in->walk.rest = (struct walk_rest){.outer = outer,
+                                       .name = walk_name(outer),
+                                       .emission = outer->rest.emission,
+                                       .level = outer->rest.level + 1};
     mtaio__plan_init(&in->plan);
     in->link = l;
     in->own_pin = NULL;
@@ -65,7 +67,7 @@ static void inner_end(struct inner *in) {
     if (event) event->walk = event == in->shown ? in->walk.rest.outer : NULL;
     if (event == &in->view && !is_map(in->link) && event_flow(event) & EVENT_STOPPED)
         mtaio_event_set_propagate(in->shown, false);
-    if (in->has_mapped) mtaio__event_map_end(&in->mapped);
+    if (in->has_mapped) event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);
     if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
     if (in->own_pin && !in->thread) {
@@ -129,9 +131,10 @@ static int inner_run(struct inner *in, const struct target *target) {
     return 0;
 }
 
-/* The name to look for: a link of a name leads to its node. */
-static struct target target_behind(const struct listener *l, const char *name) {
-    struct node *n = listener_more(l)->target;
+/* What to look for: a link of a name leads to its node. */
+static struct target target_behind(const struct inner *in) {
+    const char *name = in->walk.rest.name;
+    struct node *n = listener_more(in->link)->target;
     if (n && !(n->flags & NODE_PATTERN)) return (struct target){.name = name, .length = n->length, .node = n};
     return mtaio__target_of(name);
 }
@@ -156,7 +159,7 @@ static int pass_one(struct inner *in, const struct derivation *d, mtaio_event *e
         in->walk.event = event;
         return d->filter.call(event, d->filter.ctx);
     }
-    mtaio__event_map_begin(&in->mapped, event);
+    event_map_begin(&in->mapped, event);
     atomic_or(&in->mapped.event.flow, event_flow(event) & EVENT_ERROR);
     in->has_mapped = true;
     in->walk.event = &in->mapped.event;
@@ -249,9 +252,9 @@ static bool is_stale(const struct walk *w) {
 
 /* Is there anybody left to call for the name? If not, nothing is evaluated. Not inline: its plan would stand
  * on the stack of every level of a chain. */
-static __attribute__((noinline)) bool is_listened(const struct inner *in, mtaio_event *event) {
+static __attribute__((noinline)) bool is_listened(const struct inner *in) {
     struct walk probe = in->walk;
-    struct target target = target_behind(in->link, event->name);
+    struct target target = target_behind(in);
     struct plan plan;
     bool found = false;
     mtaio__plan_init(&plan);
@@ -279,10 +282,10 @@ static int derived_run(struct inner *in, mtaio_event *event) {
             in->walk.event = &in->view;
         }
     } else {
-        r = is_stale(&in->walk) && !is_listened(in, event) ? 0 : pass_one(in, d, event);
+        r = is_stale(&in->walk) && !is_listened(in) ? 0 : pass_one(in, d, event);
     }
     if (r <= 0 || is_canceled(event)) return r < 0 ? r : 0;
-    struct target target = target_behind(in->link, event->name);
+    struct target target = target_behind(in);
     r = inner_run(in, &target);
     if (r < 0 && d->kind == BUFFER) give_back(in->walk.em, &in->passed, in->gathered);
     return r;
@@ -311,74 +314,8 @@ static int in_memory(mtaio_event *event, const struct listener *l, mtaio_emitter
     return r;
 }
 
-/* What is left of run_short where the clock has moved: w is to be filled with care. */
-static __attribute__((noinline)) int run_careful(struct walk *w, const struct listener *l) {
-    struct target target = target_behind(l, w->event->name);
-    struct plan plan;
-    mtaio__plan_init(&plan);
-    int r = mtaio__walk_choose(w, w->em, &target, &plan);
-    if (r >= 0) mtaio__walk_run(w);
-    plan_fini(&plan);
-    return r;
-}
-
-static int run_behind(struct walk *w, const struct listener *l) {
-    const struct reclaimer *clock = &w->em->family->reclaimer;
-    pin_widen(w->pin);
-    walk_gather(w, listener_more(l)->target);
-    uint64_t now = load_acquire(&clock->clock);
-    if (unlikely(now != load_relaxed(&w->pin->lower)) || unlikely(w->segments == 0)) return run_careful(w, l);
-    pin_narrow_to(w->pin, now);
-    mtaio__walk_run(w);
-    return 0;
-}
-
-/* One plain event of a waiting emission, through a link of a name, with nothing unusual on the way: the same
- * as in_memory with derived_run, without what that needs for the rest. */
-static int run_short(mtaio_event *event, const struct listener *l, mtaio_emitter *em, struct thread *t) {
-    const struct derivation *d = em->derivation;
-    struct walk *outer = event_walk(event), w;
-    struct full_event mapped;
-    int r;
-    w.event = event;
-    w.em = em;
-    w.pin = outer->pin;
-    w.tally = outer->tally;
-    w.rest = (struct walk_rest){.outer = outer, .level = outer->rest.level + 1};
-    if (d->kind == FILTER) {
-        r = d->filter.call(event, d->filter.ctx);
-        if (r <= 0) return r;
-    } else {
-        mtaio__event_map_begin(&mapped, event);
-        w.event = &mapped.event;
-        r = d->map.call(event, &mapped.event, d->map.ctx);
-        event_seal(&mapped.event);
-    }
-    if (r >= 0 && likely(!is_canceled(event))) {
-        w.event->walk = &w;
-        t->depth++;
-        r = run_behind(&w, l);
-        t->depth--;
-        event->walk = outer;
-    }
-    if (d->kind == MAP) mtaio__event_map_end(&mapped);
-    store_release(&outer->pin->running, (void *)(uintptr_t)l);
-    return r < 0 ? r : 0;
-}
-
 int mtaio__derived_call(mtaio_event *event, void *ctx) {
-    const struct listener *l = ctx;
-    mtaio_emitter *em = listener_link(l);
-    struct thread *t = os_self();
-    const struct node *n = listener_more(l)->target;
-    const struct walk *w = event_walk(event);
-    bool plain = load_acquire(&em->family->reclaimer.clock) == load_relaxed(&w->pin->lower) &&
-                 !w->rest.emission && t && t->depth < MTAIO_DEPTH_MAX && !event_flow(event) &&
-                 !(event->kind & EVENT_BATCH) && !load_acquire(&em->unusual) && !em->derivation->pattern &&
-                 em->derivation->kind != BUFFER && !(n->flags & NODE_PATTERN) && load_acquire(&n->lanes);
-    if (!plain) return in_memory(event, l, em, derived_run);
-    w->tally->called--;
-    return run_short(event, l, em, t);
+    return in_memory(event, ctx, listener_link(ctx), derived_run);
 }
 
 /* --- Pipes ------------------------------------------------------------------------------------- */
@@ -388,6 +325,7 @@ static int pipe_run(struct inner *in, mtaio_event *event) {
     event_view(&in->view, event);
     atomic_or(&in->view.flow, event_flow(event) & (EVENT_ERROR | EVENT_SPANS));
     in->walk.event = &in->view;
+    in->walk.rest.name = NULL;
     if (in->walk.rest.emission) {
         mtaio__rest_link(&in->rest);
         mtaio__rest_begin(&in->rest, &target->family->reclaimer);

@@ -6,14 +6,29 @@
 
 /* --- The walk ---------------------------------------------------------------------------------- */
 
-struct walk *mtaio__brief_fill(struct brief *b) {
+static struct walk *brief_fill(struct brief *b, struct pin *pin) {
     struct walk *w = &b->walk;
-    w->pin = walk_pin(b->event.walk);
+    w->pin = pin;
     w->event = &b->event;
     w->tally = &b->tally;
     w->rest = (struct walk_rest){0};
     b->tally = (struct tally){0};
-    store_release(&b->event.walk, w); /* pairs with who only looks, perhaps on another thread */
+    return w;
+}
+
+static struct walk *step_fill(struct step *s, mtaio_event *event) {
+    struct walk *w = &s->walk, *outer = load_relaxed(&s->outer);
+    if (walk_is_marked(outer)) outer = mtaio__walk_fill(s->source, outer);
+    store_release(&s->outer, outer); /* pairs with who only looks, perhaps on another thread; so below */
+    w->event = event;
+    w->tally = outer->tally;
+    w->rest = (struct walk_rest){.outer = outer, .name = walk_name(outer), .level = outer->rest.level + 1};
+    return w;
+}
+
+struct walk *mtaio__walk_fill(mtaio_event *event, struct walk *w) {
+    w = walk_is_step(w) ? step_fill(walk_step(w), event) : brief_fill((struct brief *)event, walk_pin(w));
+    store_release(&event->walk, w);
     return w;
 }
 
@@ -26,7 +41,7 @@ static bool is_watching(struct walk *w) {
 
 int mtaio_event_set_propagate(mtaio_event *event, bool propagate) {
     if (!event) return MTAIO_EINVAL;
-    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill; so below */
+    struct walk *w = load_acquire(&event->walk); /* pairs with walk_fill; so below */
     if (w && is_watching(w)) return 0;
     uint8_t flow = load_relaxed(&event->flow), wanted;
     do {
@@ -39,9 +54,11 @@ static bool is_canceled(const struct walk *w) { return event_flow(w->event) & EV
 
 int mtaio_event_cancel(mtaio_event *event) {
     if (!event) return MTAIO_EINVAL;
-    const struct walk *w = load_acquire(&event->walk);
+    struct walk *w = load_acquire(&event->walk);
     if (!w) return MTAIO_EBUSY;
     event_mark(event, EVENT_CANCELED);
+    for (; walk_is_step(w); w = load_acquire(&walk_step(w)->outer))
+        event_mark(walk_step(w)->source, EVENT_CANCELED);
     if (walk_is_brief(w)) return 0; /* it stands behind nothing */
     while ((w = w->rest.outer)) event_mark(w->event, EVENT_CANCELED);
     return 0;

@@ -60,9 +60,10 @@ struct walk {
     mtaio_event *event;
     mtaio_emitter *em;
     struct pin *pin;
-    struct tally *tally;           /* of the outermost walk */
-    struct walk_rest {             /* nothing of this in a plain emission */
-        struct walk *outer;        /* of the source, where em is a derived emitter */
+    struct tally *tally;    /* of the outermost walk */
+    struct walk_rest {      /* nothing of this in a plain emission */
+        struct walk *outer; /* of the source, where em is a derived emitter */
+        const char *name;   /* that was emitted, where a map may have given another; NULL: the event's */
         struct emission *emission; /* NULL: a waiting emission */
         mtaio_deferral *deferral;  /* of the handler being called */
         const struct span *spans;
@@ -85,20 +86,41 @@ struct brief {
     struct tally tally;
     unsigned called; /* until the walk takes over */
 };
-#define BRIEF 1u
+
+/* The same where a plain event passes into a derived emitter (step.c): the walk of what passes is at first
+ * the step, marked by STEP; of the true one em and pin are there. */
+struct step {
+    struct walk walk;
+    mtaio_event *source;         /* what the source's handlers are shown; a filter passes it on */
+    ATOMIC(struct walk *) outer; /* its walk, perhaps marked */
+};
+
+enum { BRIEF = 1, STEP = 2 };
 static inline struct walk *brief_mark(struct pin *pin) {
     return (struct walk *)(void *)((char *)pin + BRIEF);
 }
+static inline struct walk *step_mark(struct step *s) { return (struct walk *)(void *)((char *)s + STEP); }
 static inline bool walk_is_brief(const struct walk *w) { return (uintptr_t)w & BRIEF; }
+static inline bool walk_is_step(const struct walk *w) { return (uintptr_t)w & STEP; }
+static inline bool walk_is_marked(const struct walk *w) { return (uintptr_t)w & (BRIEF | STEP); }
+static inline struct step *walk_step(struct walk *w) { return (struct step *)(void *)((char *)w - STEP); }
 static inline struct pin *walk_pin(struct walk *w) {
-    return unlikely(walk_is_brief(w)) ? (struct pin *)(void *)((char *)w - BRIEF) : w->pin;
+    if (walk_is_step(w)) return walk_step(w)->walk.pin;
+    return walk_is_brief(w) ? (struct pin *)(void *)((char *)w - BRIEF) : w->pin;
 }
-struct walk *mtaio__brief_fill(struct brief *b);
 
-/* The walk of an event that is in one. For who goes on with it, on its thread: else see walk_is_brief. */
+/* The true walk of the event, whose walk is, or was before it passed on, the marked w. */
+struct walk *mtaio__walk_fill(mtaio_event *event, struct walk *w);
+
+/* The walk of an event that is in one. For who goes on with it, on its thread: else see walk_is_marked. */
 static inline struct walk *event_walk(const mtaio_event *event) {
-    struct walk *w = load_acquire(&event->walk); /* pairs with brief_fill */
-    return unlikely(walk_is_brief(w)) ? mtaio__brief_fill((struct brief *)(uintptr_t)event) : w;
+    struct walk *w = load_acquire(&event->walk); /* pairs with walk_fill */
+    return unlikely(walk_is_marked(w)) ? mtaio__walk_fill((mtaio_event *)(uintptr_t)event, w) : w;
+}
+
+/* By which handlers are chosen. */
+static inline const char *walk_name(const struct walk *w) {
+    return w->rest.name ? w->rest.name : w->event->name;
 }
 
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };

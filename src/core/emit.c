@@ -352,7 +352,8 @@ static void unawaited_done(int result, const mtaio_report *report, void *ctx) {
 }
 
 void *mtaio_event_ctx(const mtaio_event *event) {
-    const struct walk *w = event ? load_acquire(&event->walk) : NULL; /* pairs with brief_fill */
+    struct walk *w = event ? load_acquire(&event->walk) : NULL; /* pairs with walk_fill; so below */
+    while (walk_is_step(w)) w = load_acquire(&walk_step(w)->outer);
     const struct tally *tally = w && !walk_is_brief(w) ? w->tally : NULL;
     return tally && !tally->is_ours ? tally->ctx : NULL;
 }

@@ -82,8 +82,8 @@ int mtaio__listen(mtaio_emitter *em, const char *pattern, const mtaio_handler *h
 
 /* --- derive.c ---------------------------------------------------------------------------------- */
 
-/* The call of a link: passes the event on. */
-int mtaio__derived_call(mtaio_event *event, void *link);
+/* The call of a link to em's node: passes the event on. */
+mtaio_call mtaio__link_call(const mtaio_emitter *em, const struct node *n);
 void mtaio__derivation_free(struct derivation *d);
 
 /* Can a name that matches the pattern pass at all? */

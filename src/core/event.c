@@ -222,14 +222,4 @@ int mtaio_event_set_metadata(mtaio_event *event, mtaio_metadata *metadata) {
     return 0;
 }
 
-void mtaio__event_map_begin(struct full_event *mapped, const mtaio_event *from) {
-    event_view(&mapped->event, from);
-    mapped->event.kind = EVENT_MAPPED;
-    mapped->event.flow = 0;
-    mapped->release = NULL;
-    mapped->own_name = NULL;
-    mapped->event.metadata = mtaio_metadata_ref(from->metadata);
-    mapped->event.origin = mtaio_event_ref(mapped->event.origin);
-}
-
 void mtaio__event_map_end(struct full_event *mapped) { full_event_empty(mapped); }

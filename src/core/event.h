@@ -107,8 +107,26 @@ int mtaio__event_list_add(struct event_list *l, mtaio_event *event);
 void mtaio__event_list_return(struct event_list *to, struct event_list *older);
 void mtaio__event_list_fini(struct event_list *l); /* drops the references, and is empty */
 
-/* For a map: begins as a copy of from, without owning its data. */
-void mtaio__event_map_begin(struct full_event *mapped, const mtaio_event *from);
+/* For a map: begins as a copy of from, a view or such an event, without owning its data. */
+static inline void event_map_begin(struct full_event *mapped, const mtaio_event *from) {
+    mapped->event = (mtaio_event){.name = from->name,
+                                  .data = from->data,
+                                  .metadata = from->metadata,
+                                  .origin = from->origin,
+                                  .count = 1,
+                                  .change = from->change,
+                                  .kind = EVENT_MAPPED};
+    mapped->release = NULL;
+    mapped->own_name = NULL;
+    if (unlikely(from->metadata != NULL)) mtaio_metadata_ref(from->metadata);
+    if (unlikely(mapped->event.origin != NULL)) mtaio_event_ref(mapped->event.origin);
+}
 void mtaio__event_map_end(struct full_event *mapped);
+static inline void event_map_end(struct full_event *mapped) {
+    uintptr_t owned = (uintptr_t)mapped->event.metadata | (uintptr_t)mapped->event.origin |
+                      (uintptr_t)mapped->release | (uintptr_t)mapped->own_name;
+    if (unlikely(owned != 0))
+        mtaio__event_map_end(mapped);
+}
 
 #endif

@@ -132,6 +132,13 @@ _Static_assert(offsetof(struct node, retired.birth) == offsetof(struct node, bir
 static inline char *node_name(const struct node *n) { return (char *)(n + 1) + sizeof(struct listener *); }
 static inline struct listener **node_link(struct node *n) { return (struct listener **)(void *)n - 1; }
 
+/* The listener that is alone in a node, in the lane within it; NULL: it is not so simple. The clock was read
+ * before, and is to be looked at again before anything of the listener is. Never of "error". */
+static inline struct listener *only_listener(struct node *n) {
+    if (unlikely(load_acquire(&n->lanes) != &n->first) || unlikely(load_acquire(&n->first.next))) return NULL;
+    return load_acquire(lane_entries(&n->first));
+}
+
 /* The table of an emitter's nodes, by name or pattern. Seven nodes to a cache line; a full bucket counts the
  * nodes that passed on to the next, so that removing leaves no marks. Replaced by a copy when it gets too
  * full. */

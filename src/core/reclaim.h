@@ -75,6 +75,11 @@ static inline uint64_t reclaim_tick(struct reclaimer *r) {
     return now;
 }
 
+/* Has it moved since a pin was set? Then younger objects may be among those that were found. */
+static inline bool clock_moved(const struct reclaimer *of, uint64_t since) {
+    return unlikely(load_acquire(&of->clock) != since);
+}
+
 /* --- Pins -------------------------------------------------------------------------------------- */
 
 struct pin {

@@ -188,7 +188,7 @@ static __attribute__((noinline)) int link_to_source(mtaio_emitter *em, struct no
                                                     const struct key *key) {
     if (*node_link(n) || !mtaio__derivation_admits(em->derivation, key->text, !key->is_pattern)) return 0;
     mtaio_handler h = {.size = sizeof h, .ctx = em};
-    struct listener *link = mtaio__listener_new(&h, mtaio__derived_call, RANK_DERIVED, true);
+    struct listener *link = mtaio__listener_new(&h, mtaio__link_call(em, n), RANK_DERIVED, true);
     if (!link) return MTAIO_ENOMEM;
     listener_more(link)->target = n;
     struct key theirs = *key;

@@ -9,10 +9,9 @@
 
 /* --- Checking ---------------------------------------------------------------------------------- */
 
-#define BYTES(c) (UINT64_C(0x0101010101010101) * (c))
-
-/* The high bit of each byte that is zero, where no byte has its high bit set. */
-static uint64_t zero_bytes(uint64_t word) { return ~(word + BYTES(0x7F)) & BYTES(0x80); }
+/* Two words of a name beside each other: compilers know what to do with them at once. */
+typedef uint64_t words __attribute__((vector_size(16)));
+typedef signed char octets __attribute__((vector_size(16)));
 
 /* Less than eight bytes, then zeros. */
 static uint64_t short_word(const char *s, size_t length) {
@@ -27,24 +26,30 @@ static uint64_t short_word(const char *s, size_t length) {
     return word;
 }
 
-/* Not 0: a byte that is not ASCII, a '*', or two dots after each other. */
-static inline uint64_t odd_bytes(uint64_t word) {
-    uint64_t dots = zero_bytes(word ^ BYTES('.')), stars = zero_bytes(word ^ BYTES('*'));
-    return (word & BYTES(0x80)) | stars | (dots & dots << 8);
+/* A high bit in either: a byte that is not ASCII, a '*', or two dots after each other. */
+static inline words odd_bytes(uint64_t first, uint64_t second) {
+    words w = {first, second}, dots = (words)((octets)w == '.'), stars = (words)((octets)w == '*');
+    return w | stars | (dots & dots << 8);
 }
 
-/* Is it a name in plain ASCII? Eight bytes at a time, each time one of those before again. Where false, it may be
- * a name all the same. */
-static bool is_plain_name(const char *s, size_t length) {
-    uint64_t word, odd = 0;
+/* Is it a name in plain ASCII? Each word begins with a byte of the one before, or more. Where false, it may
+ * be a name all the same. */
+static inline bool is_plain_name(const char *s, size_t length) {
     if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || s[0] == '.' || s[length - 1] == '.') return false;
-    if (length < 8) return odd_bytes(short_word(s, length)) == 0;
-    for (size_t i = 0; i + 8 < length; i += 7) {
-        memcpy(&word, s + i, 8);
-        odd |= odd_bytes(word);
+    words odd = {0};
+    if (length < 8) {
+        odd = odd_bytes(short_word(s, length), 0);
+    } else {
+        size_t second = length < 15 ? length - 8 : 7, last = length - 8 - second;
+        uint64_t word[2];
+        for (size_t i = 0;; i = i + 14 < last ? i + 14 : last) {
+            memcpy(&word[0], s + i, 8);
+            memcpy(&word[1], s + i + second, 8);
+            odd |= odd_bytes(word[0], word[1]);
+            if (i == last) break;
+        }
     }
-    memcpy(&word, s + length - 8, 8);
-    return (odd | odd_bytes(word)) == 0;
+    return ((odd[0] | odd[1]) & UINT64_C(0x8080808080808080)) == 0;
 }
 
 /* The length of the UTF-8 sequence of more than one byte; 0: none is valid here. RFC 3629, table 4. */
@@ -101,6 +106,13 @@ int mtaio__name_check_length(const char *name, size_t length) {
     if (length == 0 || length > MTAIO_NAME_MAX) return MTAIO_ENAME;
     if (likely(is_plain_name(name, length))) return (int)length;
     return is_pattern(name, length, &is_name) && is_name ? (int)length : MTAIO_ENAME;
+}
+
+int mtaio__name_refusal(const char *name, size_t length) {
+    if (likely(length > 0) && likely(length <= MTAIO_NAME_MAX) && likely(is_plain_name(name, length)))
+        return 0;
+    int r = mtaio__name_check_length(name, length);
+    return r < 0 ? r : 0;
 }
 
 int mtaio__pattern_check(const char *pattern, bool *ret_is_name) {

@@ -40,7 +40,7 @@ CORE = {
     'emission': ('emission choose deferral unhandled', 'event executor handlers hook'),
     'emitter': ('emitter emit brief listen name register', 'emission'),
     'hooking': ('hook.c', 'emitter'),
-    'derive': ('derive derivation', 'emitter'),
+    'derive': ('derive derivation step', 'emitter'),
     'batch': ('batch', 'emitter'),
     'suppress': ('suppress', 'batch'),
     'wait': ('wait', 'emitter'),
