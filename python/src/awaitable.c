@@ -8,13 +8,16 @@ static unsigned spare_count;
 
 /* --- Making ------------------------------------------------------------------------------------ */
 
-static core_emission *emission_alloc(void) {
+static inline core_emission *spare_emission(void) {
     while (likely(spare_count > 0)) {
         core_emission *spare = spares[--spare_count];
-        if (likely(Py_REFCNT(spare) == 1))
-            return (core_emission *)PyObject_Init((PyObject *)spare, &core_emission_type);
+        if (likely(Py_REFCNT(spare) == 1)) return spare;
         Py_DECREF(spare); /* somebody has got hold of it, by gc.get_objects() */
     }
+    return NULL;
+}
+
+static core_emission *emission_alloc(void) {
     core_emission *e = PyObject_GC_New(core_emission, &core_emission_type);
     if (!e) return NULL;
     memset((char *)e + sizeof(PyObject), 0, sizeof *e - sizeof(PyObject));
@@ -23,26 +26,44 @@ static core_emission *emission_alloc(void) {
     return e;
 }
 
-PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, PyObject *metadata) {
-    core_emission *e = emission_alloc();
-    if (unlikely(!e)) return NULL;
+/* A spare one begins anew: tracemalloc is to know where. */
+static inline PyObject *renew(core_emission *e) { return PyObject_Init((PyObject *)e, &core_emission_type); }
+
+static inline void fill(core_emission *e, core_emitter *em) {
     e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
+    e->state = EMISSION_NEW;
+    e->over = false;
+}
+
+static inline void fill_event(core_emission *e, core_emitter *em, PyObject *name, PyObject *data,
+                              PyObject *metadata) {
+    fill(e, em);
     e->name = Py_NewRef(name);
     e->data = Py_NewRef(data);
     if (metadata) e->metadata = Py_NewRef(metadata);
-    e->state = EMISSION_NEW;
-    e->over = false;
+}
+
+static __attribute__((noinline)) PyObject *alloc_event(core_emitter *em, PyObject *name, PyObject *data,
+                                                       PyObject *metadata) {
+    core_emission *e = emission_alloc();
+    if (e) fill_event(e, em, name, data, metadata);
     return (PyObject *)e;
 }
 
+/* The only call comes last: nothing has to be saved for what comes after it. */
+PyObject *core_emission_new(core_emitter *em, PyObject *name, PyObject *data, PyObject *metadata) {
+    core_emission *e = spare_emission();
+    if (unlikely(!e)) return alloc_event(em, name, data, metadata);
+    fill_event(e, em, name, data, metadata);
+    return renew(e);
+}
+
 PyObject *core_emission_of_batch(core_emitter *em, core_batch *batch) {
-    core_emission *e = emission_alloc();
+    core_emission *spare = spare_emission(), *e = spare ? spare : emission_alloc();
     if (!e) return NULL;
-    e->emitter = (core_emitter *)Py_NewRef((PyObject *)em);
+    fill(e, em);
     e->batch = (core_batch *)Py_XNewRef((PyObject *)batch);
-    e->state = EMISSION_NEW;
-    e->over = false;
-    return (PyObject *)e;
+    return spare ? renew(e) : (PyObject *)e;
 }
 
 /* --- The protocol of coroutines ---------------------------------------------------------------- */
@@ -170,32 +191,39 @@ static int emission_traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* After finalizing, so the library does not know it any more. */
+/* After finalizing: it is over, and nothing else is left. */
 static int emission_clear(PyObject *self) {
     core_emission *e = (core_emission *)self;
-    if (unlikely(e->data || e->event || e->errors || e->raised)) core_emission_drop(e);
     Py_CLEAR(e->emitter);
     Py_CLEAR(e->name);
-    if (unlikely(e->batch != NULL)) Py_CLEAR(e->batch);
     return 0;
+}
+
+static __attribute__((noinline)) void dealloc_for_good(PyObject *self) {
+    core_emission *e = (core_emission *)self;
+    if (e->state != EMISSION_OVER && PyObject_CallFinalizerFromDealloc(self) < 0) return;
+    PyObject_GC_UnTrack(self);
+    if (e->weakrefs) PyObject_ClearWeakRefs(self);
+    Py_SET_REFCNT(self, 1); /* what runs now may refer to it for a while */
+    emission_clear(self);
+    Py_SET_REFCNT(self, 0);
+    PyObject_GC_Del(self);
 }
 
 /* One that was finalized would not be again, and what is weakly referred to has to be new. */
 static void emission_dealloc(PyObject *self) {
     core_emission *e = (core_emission *)self;
-    if (unlikely(e->state != EMISSION_OVER) && PyObject_CallFinalizerFromDealloc(self) < 0) return;
-    bool spare = likely(!e->finalized) && likely(!e->weakrefs);
-    if (unlikely(!spare)) PyObject_GC_UnTrack(self);
-    if (unlikely(e->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
-    Py_SET_REFCNT(self, 1); /* the collector may see it while it is emptied, which may run anything */
-    emission_clear(self);
-    if (likely(spare) && likely(spare_count < SPARES_MAX)) {
-        spares[spare_count++] = e;
+    if (unlikely(e->state != EMISSION_OVER) || unlikely(e->finalized) || unlikely(e->weakrefs != NULL) ||
+        unlikely(spare_count == SPARES_MAX)) {
+        dealloc_for_good(self);
         return;
     }
-    if (spare) PyObject_GC_UnTrack(self);
-    Py_SET_REFCNT(self, 0);
-    PyObject_GC_Del(self);
+    Py_SET_REFCNT(self, 1); /* the collector may see it while it is emptied, which may run anything */
+    emission_clear(self);
+    if (likely(spare_count < SPARES_MAX))
+        spares[spare_count++] = e;
+    else
+        Py_DECREF(self);
 }
 
 /* --- The type ---------------------------------------------------------------------------------- */

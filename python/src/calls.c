@@ -70,6 +70,7 @@ void core_done(int result, const mtaio_report *report, void *emission) {
     if (unlikely(e->orphaned)) {
         e->orphaned = false;
         e->emitter->active--;
+        core_emission_drop(e);
         Py_DECREF(e);
     }
 }

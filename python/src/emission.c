@@ -17,7 +17,10 @@ void core_emission_drop(core_emission *e) {
     }
     Py_CLEAR(e->data);
     Py_CLEAR(e->metadata);
-    if (unlikely(e->batch != NULL)) core_batch_clear(e->batch);
+    if (unlikely(e->batch != NULL)) {
+        core_batch_clear(e->batch);
+        Py_CLEAR(e->batch);
+    }
     if (unlikely(e->errors != NULL)) Py_CLEAR(e->errors);
     if (unlikely(e->raised != NULL)) Py_CLEAR(e->raised);
 }
@@ -61,7 +64,7 @@ static void raise_emit_error(core_emission *e) {
     set_cause(e->errors ? PyTuple_GET_ITEM(PyList_GET_ITEM(e->errors, 0), 1) : NULL);
 }
 
-static void raise_result(core_emission *e) {
+static __attribute__((noinline)) void raise_result(core_emission *e) {
     if (e->raised) {
         core_give_error(e->raised);
         e->raised = NULL;
@@ -118,7 +121,7 @@ static void coroutine_ended(core_emission *e, PySendResult status, PyObject *val
 }
 
 /* A handler that came up outside of our send. */
-static void call_late(core_emission *e) {
+static __attribute__((noinline)) void call_late(core_emission *e) {
     core_listener *l = e->late;
     core_event *shown = e->late_shown;
     PyObject *value = NULL;
@@ -188,7 +191,7 @@ static int start_owned(core_emission *e, const char *utf8) {
     return r;
 }
 
-static int start_by_name(core_emission *e) {
+static __attribute__((noinline)) int start_by_name(core_emission *e) {
     const char *utf8 = core_utf8(e->name, core.EventEmitError);
     if (!utf8) {
         e->raised = core_take_error();
@@ -212,7 +215,7 @@ static int start_flush(core_emission *e) {
     return r < 0 ? r : MTAIO_EINPROGRESS; /* or over already, as done has told */
 }
 
-static int start_batch(core_emission *e) {
+static __attribute__((noinline)) int start_batch(core_emission *e) {
     if (!e->batch) return start_flush(e);
     if (e->batch->count == 0) return 0; /* nothing, which a closed emitter can deliver too */
     mtaio_batch *inner = core_batch_given(e->batch);
@@ -242,7 +245,7 @@ static PySendResult start(core_emission *e, const struct name_entry *known, PyOb
 }
 
 /* Over before it began: with what is set, or with nothing to do. */
-static PySendResult not_begun(core_emission *e, bool failed, PyObject **ret) {
+static __attribute__((noinline)) PySendResult not_begun(core_emission *e, bool failed, PyObject **ret) {
     e->state = EMISSION_OVER;
     *ret = failed ? NULL : Py_NewRef(Py_None);
     core_emission_drop(e);
@@ -250,7 +253,7 @@ static PySendResult not_begun(core_emission *e, bool failed, PyObject **ret) {
 }
 
 /* Whether the event is held back: 1; or -1 with an exception. */
-static int hold_back(core_emission *e) {
+static __attribute__((noinline)) int hold_back(core_emission *e) {
     core_emitter *em = e->emitter;
     if (!core_emitter_of((PyObject *)em)) return -1;
     if (em->unusual & EMITTER_CLOSED) {
@@ -267,7 +270,7 @@ static int hold_back(core_emission *e) {
 }
 
 /* Whether it is recorded in a batch, which takes it over: 1; or -1 with an exception. */
-static int record(core_emission *e) {
+static __attribute__((noinline)) int record(core_emission *e) {
     core_batch *batch = core_batch_current(e->emitter);
     if (!batch) return PyErr_Occurred() ? -1 : 0;
     if (core_batch_record(batch, e->event) < 0) return -1;

@@ -126,7 +126,8 @@ static PyObject *argument(PyObject *const *args, Py_ssize_t count, PyObject *nam
     return NULL;
 }
 
-static PyObject *emit_by_names(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+static __attribute__((noinline)) PyObject *emit_by_names(PyObject *self, PyObject *const *args,
+                                                         Py_ssize_t count, PyObject *names) {
     PyObject *name = argument(args, count, names, 0, "event_name");
     PyObject *data = argument(args, count, names, 1, "data");
     PyObject *metadata = argument(args, count, names, 2, "metadata");

@@ -172,14 +172,21 @@ static int event_clear(PyObject *self) {
     return 0;
 }
 
+/* One that somebody kept is used again too. */
 static void event_dealloc(PyObject *self) {
     core_event *ev = (core_event *)self;
     if (ev->tracked) PyObject_GC_UnTrack(self);
+    ev->tracked = false;
     Py_TRASHCAN_BEGIN(self, event_dealloc) if (unlikely(ev->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
     PyTypeObject *type = Py_TYPE(self);
     event_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    if (likely(type == core_event_type) && likely(spare_count < SPARES_MAX)) {
+        Py_SET_REFCNT(self, 1);
+        spares[spare_count++] = ev;
+    } else {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
     Py_TRASHCAN_END
 }
 

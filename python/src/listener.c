@@ -69,7 +69,7 @@ static core_listener *spare_listener(void) {
     return NULL;
 }
 
-static core_listener *new_listener(unsigned flags) {
+static __attribute__((noinline)) core_listener *new_listener(unsigned flags) {
     core_listener *l;
     if (flags & LISTENER_HELD) {
         l = (core_listener *)PyObject_GC_New(held_listener, &core_listener_type);
@@ -107,7 +107,7 @@ static core_listener *registered(core_emitter *em, core_listener *l, int r) {
 }
 
 /* Whoever looks for leaks is told. He may refuse: then -1 with his exception, and it is gone. */
-static int check_limit(core_emitter *em, core_listener *l) {
+static __attribute__((noinline)) int check_limit(core_emitter *em, core_listener *l) {
     size_t count = mtaio_emitter_count(em->inner, PyUnicode_AsUTF8(l->name));
     if (count <= em->limit) return 0;
     PyObject *result = PyObject_CallMethod((PyObject *)em, "_passed_limit", "On", l->name, (Py_ssize_t)count);

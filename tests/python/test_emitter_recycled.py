@@ -162,6 +162,28 @@ async def test_events_are_tracked_once_they_outlive_their_emission(emitter):
     assert len({id(e) for e in kept}) == 3 and all(gc.is_tracked(e) for e in kept)
 
 
+async def test_an_event_that_was_kept_leaves_nothing_to_the_next(emitter):
+    """Neither what was set on it, nor who referred to it weakly."""
+    class Data:
+        pass
+    kept, seen, ended = [], [], []
+    emitter.on('n', kept.append)
+    for _ in range(3):
+        data = Data()
+        await emitter.emit('n', data, {'a': data})
+        event = kept.pop()
+        event.extra, event.propagate = data, False
+        refs = [weakref.ref(event, ended.append), weakref.ref(data)]
+        del event, data
+        assert [ref() for ref in refs] == [None, None] and ended.pop() is refs[0]
+        emitter.once('n', lambda event: seen.append((event, vars(event), event.propagate, event.metadata)))
+        await emitter.emit('n', 1)
+        event, *rest = seen.pop()
+        assert event.data == 1 and rest == [{}, True, {}] and refs[0]() is None
+        assert gc.is_tracked(event)
+        kept.clear()
+
+
 @pytest.mark.parametrize('buffers', [False, True], ids=['', 'kept by a buffer'])
 async def test_a_transform_that_gives_the_event_of_another_emission(emitter, buffers):
     """That one goes on undisturbed; behind the transform it is a copy, which is stopped for itself."""
