@@ -8,6 +8,7 @@ import contextvars
 import gc
 import inspect
 import sys
+import traceback
 import warnings
 from enum import Enum
 
@@ -249,6 +250,7 @@ def attempt(scenario, run, start, stop):
         _testcapi.remove_mem_hooks()
     if problem is None:
         return True
+    traceback.clear_frames(problem.__traceback__)   # some versions lose a traceback at times, and all that it keeps
     # The interpreter itself may lose the reason; it never makes another one of it.
     if not is_about_memory(problem) and isinstance(problem, (SystemError, MTAIOError, TypeError, AttributeError)):
         raise problem
