@@ -235,11 +235,17 @@ struct pick {
 
 /* The events by name: groups[g] begins at first[g] in order[], which holds indices into the batch. */
 struct groups {
+    mtaio_event **list;
+    const struct named *named; /* as in the walk */
     uint32_t count, events;
     uint32_t *group_of; /* of each event */
     uint32_t *first;    /* of each group, and one past the last */
     uint32_t *order;
 };
+
+static const char *name_at(const struct groups *g, uint32_t i) {
+    return g->named ? g->named[i].name : g->list[i]->name;
+}
 
 static bool pick_before(const void *a, const void *b) {
     const struct pick *x = a, *y = b;
@@ -248,16 +254,16 @@ static bool pick_before(const void *a, const void *b) {
 }
 
 /* Groups by name, in the order of first appearance, through a small hash table of event indices. */
-static void group_events(struct groups *g, mtaio_event **events, uint32_t *slots, uint32_t mask) {
+static void group_events(struct groups *g, uint32_t *slots, uint32_t mask) {
     for (uint32_t i = 0; i <= mask; i++) slots[i] = UINT32_MAX;
     for (uint32_t i = 0; i < g->events; i++) {
-        if (i > 0 && strcmp(events[i]->name, events[i - 1]->name) == 0) { /* most often */
+        const char *name = name_at(g, i);
+        if (i > 0 && strcmp(name, name_at(g, i - 1)) == 0) { /* most often */
             g->group_of[i] = g->group_of[i - 1];
             continue;
         }
-        uint32_t at = (uint32_t)mtaio__hash(events[i]->name, strlen(events[i]->name)) & mask;
-        while (slots[at] != UINT32_MAX && strcmp(events[slots[at]]->name, events[i]->name) != 0)
-            at = (at + 1) & mask;
+        uint32_t at = (uint32_t)mtaio__hash(name, strlen(name)) & mask;
+        while (slots[at] != UINT32_MAX && strcmp(name_at(g, slots[at]), name) != 0) at = (at + 1) & mask;
         if (slots[at] == UINT32_MAX) {
             slots[at] = i;
             g->group_of[i] = g->count++;
@@ -297,9 +303,8 @@ static int pick_node(struct picks *p, const struct node *n, uint32_t group, uint
     return r;
 }
 
-static int pick_group(struct picks *p, struct walk *w, const struct groups *g, uint32_t group,
-                      mtaio_event **events) {
-    const char *name = events[g->order[g->first[group]]]->name;
+static int pick_group(struct picks *p, struct walk *w, const struct groups *g, uint32_t group) {
+    const char *name = name_at(g, g->order[g->first[group]]);
     struct target target = mtaio__target_of(name);
     uint64_t limit = load_relaxed(&w->pin->lower);
     struct plan plan;
@@ -366,12 +371,12 @@ static int spread(struct plan *plan, const struct picks *p, const struct groups 
 }
 
 /* The "error"s among them are to be handled by somebody: by whom, is seen as they are called. */
-static int note_errors(struct walk *w, const struct groups *g, mtaio_event **events, struct plan *plan) {
+static int note_errors(struct walk *w, const struct groups *g, struct plan *plan) {
     uint32_t at = 0;
-    while (at < g->count && strcmp(events[g->order[g->first[at]]]->name, "error") != 0) at++;
+    while (at < g->count && strcmp(name_at(g, g->order[g->first[at]]), "error") != 0) at++;
     if (at == g->count) return 0;
     const uint32_t *index = g->order + g->first[at];
-    plan->unhandled = mtaio__unhandled_new(events, index, g->first[at + 1] - g->first[at]);
+    plan->unhandled = mtaio__unhandled_new(g->list, index, g->first[at + 1] - g->first[at]);
     w->tally->unhandled = plan->unhandled;
     return plan->unhandled ? 0 : MTAIO_ENOMEM;
 }
@@ -383,14 +388,18 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
     size_t bytes = sizeof(uint32_t) * ((size_t)count * 3 + 1 + slots);
     uint32_t *memory = mtaio__alloc(bytes);
     if (!memory) return MTAIO_ENOMEM;
-    struct groups g = {
-        .events = count, .group_of = memory, .order = memory + count, .first = memory + 2 * (size_t)count};
-    group_events(&g, events, memory + 3 * (size_t)count + 1, slots - 1);
+    struct groups g = {.list = events,
+                       .named = w->rest.named,
+                       .events = count,
+                       .group_of = memory,
+                       .order = memory + count,
+                       .first = memory + 2 * (size_t)count};
+    group_events(&g, memory + 3 * (size_t)count + 1, slots - 1);
     struct picks picks = {0};
-    int r = w->rest.outer ? 0 : note_errors(w, &g, events, plan);
+    int r = w->rest.outer ? 0 : note_errors(w, &g, plan);
     w->em = em;
     pin_widen(w->pin);
-    for (uint32_t k = 0; k < g.count && r >= 0; k++) r = pick_group(&picks, w, &g, k, events);
+    for (uint32_t k = 0; k < g.count && r >= 0; k++) r = pick_group(&picks, w, &g, k);
     pin_narrow(w->pin, &em->family->reclaimer);
     mtaio__sort(picks.list, picks.count, sizeof *picks.list, pick_before);
     if (r >= 0) r = spread(plan, &picks, &g, events, g.group_of);

@@ -17,6 +17,8 @@ struct inner {
     struct full_event mapped;    /* MAP */
     mtaio_event view;            /* a pipe, or a batch of what passed */
     struct event_list passed;    /* ... its events, ours */
+    struct named *named;         /* ... the same, where a map may have given other names; else NULL */
+    size_t named_capacity;
     const mtaio_event *gathered; /* BUFFER: what this emission has put into it */
     bool has_mapped;
     unsigned called, failed; /* of the tally, before */
@@ -39,6 +41,8 @@ static void inner_begin(struct inner *in, mtaio_event *event, const struct liste
     in->thread = NULL;
     in->shown = event;
     in->passed = (struct event_list){0};
+    in->named = NULL;
+    in->named_capacity = 0;
     in->has_mapped = false;
     in->gathered = NULL;
     in->began_ns = 0;
@@ -69,6 +73,7 @@ static void inner_end(struct inner *in) {
         mtaio_event_set_propagate(in->shown, false);
     if (in->has_mapped) event_map_end(&in->mapped);
     mtaio__event_list_fini(&in->passed);
+    mtaio__free(in->named, sizeof *in->named * in->named_capacity);
     if (in->own_pin && in->thread) pin_pop(in->thread, in->own_pin);
     if (in->own_pin && !in->thread) {
         mtaio__rest_end(&in->rest);
@@ -144,17 +149,14 @@ static struct target target_behind(const struct inner *in) {
 /* Has a predicate or a transform ended the emission? */
 static bool is_canceled(const mtaio_event *event) { return event_flow(event) & EVENT_CANCELED; }
 
-static bool admits(const struct derivation *d, const mtaio_event *event) {
-    return !d->pattern || mtaio__pattern_matches(d->pattern, event->name);
-}
-
-static int run_filter(const struct derivation *d, const mtaio_event *event) {
-    return admits(d, event) ? d->filter.call(event, d->filter.ctx) : 0;
+/* By the name it was emitted by. */
+static bool admits(const struct derivation *d, const char *name) {
+    return !d->pattern || mtaio__pattern_matches(d->pattern, name);
 }
 
 /* 1: in->walk.event is what passes; 0: nothing does. */
 static int pass_one(struct inner *in, const struct derivation *d, mtaio_event *event) {
-    if (!admits(d, event)) return 0;
+    if (!admits(d, in->walk.rest.name)) return 0;
     if (d->kind == FILTER) {
         in->walk.event = event;
         return d->filter.call(event, d->filter.ctx);
@@ -169,10 +171,12 @@ static int pass_one(struct inner *in, const struct derivation *d, mtaio_event *e
 }
 
 /* An owned reference to what passes of one event of a batch; *ret NULL: nothing. */
-static int pass_kept(const struct derivation *d, const mtaio_event *event, mtaio_event **ret) {
+static int pass_kept(const struct derivation *d, const mtaio_event *event, const char *name,
+                     mtaio_event **ret) {
     mtaio_event *kept = NULL;
     *ret = NULL;
-    int r = d->kind == FILTER ? run_filter(d, event) : admits(d, event);
+    int r = admits(d, name);
+    if (r > 0 && d->kind == FILTER) r = d->filter.call(event, d->filter.ctx);
     if (r <= 0) return r;
     if (d->kind != MAP) return mtaio_event_keep(event, ret);
     kept = mtaio__event_copy(event);
@@ -217,18 +221,40 @@ static int gather(mtaio_emitter *em, mtaio_event *kept, size_t enough, struct ev
     return r;
 }
 
+/* The name that an event of the source's walk was emitted by. They are asked for in their order; *at begins
+ * with 0. */
+static const char *name_of(const struct walk *outer, const mtaio_event *event, size_t *at) {
+    const struct named *named = outer->rest.named;
+    if (!named) return event == outer->event ? walk_name(outer) : event->name;
+    while (named[*at].event != event) ++*at;
+    return named[(*at)++].name;
+}
+
+/* Takes over the reference, or fails. */
+static int add_passed(struct inner *in, mtaio_event *kept, const char *name) {
+    size_t at = in->passed.count;
+    if (in->walk.rest.outer->rest.named || in->walk.em->derivation->kind == MAP) {
+        if (!mtaio__reserve(&in->named, sizeof *in->named, at, &in->named_capacity)) return MTAIO_ENOMEM;
+        in->named[at] = (struct named){kept, name};
+    }
+    return mtaio__event_list_add(&in->passed, kept);
+}
+
 /* A batch goes through event by event: one that fails is reported, the others pass. */
 static int pass_batch(struct inner *in, const struct derivation *d, const mtaio_event *event) {
+    size_t at = 0;
     int r;
     for (uint32_t i = 0; i < event->count; i++) {
+        const mtaio_event *one = event->events ? event->events[i] : event;
+        const char *name = name_of(in->walk.rest.outer, one, &at);
         mtaio_event *kept;
-        r = pass_kept(d, event->events ? event->events[i] : event, &kept);
+        r = pass_kept(d, one, name, &kept);
         if (r >= 0 && kept) {
             event_seal(kept);
             if (d->kind == BUFFER && !(event->kind & EVENT_BATCH)) in->gathered = kept;
             r = d->kind == BUFFER
                     ? gather(in->walk.em, kept, event->count == 1 ? d->n : SIZE_MAX, &in->passed)
-                    : mtaio__event_list_add(&in->passed, kept);
+                    : add_passed(in, kept, name);
             if (r < 0 && d->kind != BUFFER) mtaio_event_unref(kept);
         }
         if (r < 0) mtaio__walk_failed(in->walk.rest.outer, in->link, r);
@@ -280,6 +306,7 @@ static int derived_run(struct inner *in, mtaio_event *event) {
         if (r > 0) {
             view_batch(&in->view, &in->passed);
             in->walk.event = &in->view;
+            in->walk.rest.named = in->named;
         }
     } else {
         r = is_stale(&in->walk) && !is_listened(in) ? 0 : pass_one(in, d, event);

@@ -64,6 +64,7 @@ struct walk {
     struct walk_rest {      /* nothing of this in a plain emission */
         struct walk *outer; /* of the source, where em is a derived emitter */
         const char *name;   /* that was emitted, where a map may have given another; NULL: the event's */
+        const struct named *named; /* the same of a batch; NULL: the events' */
         struct emission *emission; /* NULL: a waiting emission */
         mtaio_deferral *deferral;  /* of the handler being called */
         const struct span *spans;
@@ -122,6 +123,12 @@ static inline struct walk *event_walk(const mtaio_event *event) {
 static inline const char *walk_name(const struct walk *w) {
     return w->rest.name ? w->rest.name : w->event->name;
 }
+
+/* An event of a batch, and the name that was emitted. */
+struct named {
+    mtaio_event *event;
+    const char *name;
+};
 
 enum walk_result { WALK_DONE, WALK_RESTS, WALK_DESCENDS };
 

@@ -366,6 +366,18 @@ async def test_recorded_events_keep_their_metadata(emitter):
     assert kept[0].events[0].metadata is metadata and kept[0].events[1].metadata == {}
 
 
+async def test_a_batch_behind_a_map_that_gives_another_name(emitter):
+    """Handlers are chosen by the name that was emitted, as for a single event."""
+    mapped, seen = emitter.map(lambda event: Event('renamed', event.data)), []
+    mapped.on('a')(lambda event: seen.append((event.name, [e.data for e in event.events])))
+    mapped.on('renamed')(lambda event: seen.append('never'))
+    async with emitter.batch_operations():
+        for i in range(2):
+            await emitter.emit('a', i)
+            await emitter.emit('b', i)
+    assert seen == [('renamed', [0, 1])]
+
+
 async def test_a_batch_of_one_is_a_batch(emitter):
     kept = []
     emitter.on('a')(kept.append)
