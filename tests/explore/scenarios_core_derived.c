@@ -91,6 +91,12 @@ static void cancel_behind(void) {
     enter();
     *result_here() = mtaio_listener_cancel(s.listener);
 }
+/* Another takes its place, and goes as well. */
+static void replace_behind(void) {
+    cancel_behind();
+    EXPLORE_CHECK(listen_as(s.derived, "x", &s.b, subject_call, 0, &s.other) == 0);
+    EXPLORE_CHECK(mtaio_listener_cancel(s.other) == 1);
+}
 static void emit_derived(void) {
     enter();
     *result_here() = mtaio_emit(s.derived, "x", NULL);
@@ -112,6 +118,12 @@ static void check_gone_behind(void) {
     EXPLORE_CHECK(s.a.calls <= 1 && s.result[1] == s.a.calls);
     EXPLORE_CHECK(mtaio_emit_name(s.name, NULL) == 0);
     scene_end_derived();
+}
+static void check_replaced_behind(void) {
+    EXPLORE_CHECK(s.a.calls + s.b.calls <= 1 && s.result[1] == s.a.calls + s.b.calls && s.result[2] == 1);
+    EXPLORE_CHECK(mtaio_emit_name(s.name, NULL) == 0);
+    scene_end_ab();
+    EXPLORE_CHECK(filter.destroyed == 1);
 }
 static void check_dropped_behind(void) {
     EXPLORE_CHECK(s.a.calls == 1 && s.result[1] == 1 && mtaio_listener_is_active(s.listener));
@@ -301,6 +313,8 @@ static const struct bounded table[] = {
 
     ALL("emit-listen-behind", .setup = derive, TWO(emit_x, listen_behind), .check = check_listened_behind),
     ALL("emit-cancel-behind", .setup = derive_heard, TWO(emit_x, cancel_behind), .check = check_gone_behind),
+    UP_TO(2, 3, "emit-replace-behind", .setup = derive_heard, TWO(emit_x, replace_behind),
+          .check = check_replaced_behind),
     ALL("emit-close-derived", .setup = derive_heard, TWO(emit_x, close_derived), .check = check_gone_behind),
     ALL("emit-drop-derived", .setup = derive_heard, TWO(emit_x, drop_derived), .check = check_dropped_behind),
     UP_TO(2, 3, "emit-last-listener-behind", .setup = derive_kept, TWO(emit_x, cancel_behind),
