@@ -107,11 +107,7 @@ static __attribute__((noinline)) int emit_lanes(mtaio_emitter *em, struct pin *p
                                                 void *data, const char *name) {
     struct brief b;
     struct walk *w = &b.walk;
-    uint64_t now = load_relaxed(&pin->lower);
-    pin_widen(pin); /* each is to be looked into to find the next */
-    walk_gather(w, n);
-    if (clock_moved(&em->family->reclaimer, now)) return emit_again(em, pin, n, data, name);
-    pin_narrow_to(pin, now);
+    if (!walk_gather_steady(w, n, pin, &em->family->reclaimer)) return emit_again(em, pin, n, data, name);
     brief_begin(&b, os_self(), em, pin, n, data);
     b.called = 0;
     for (; w->segment < w->segments; w->segment++) {

@@ -320,13 +320,13 @@ static bool index_before(const void *a, const void *b) { return *(const uint32_t
 
 /* The events of several groups, in the order they were emitted. */
 static void merge_groups(mtaio_event **to, const struct groups *g, const struct pick *run, size_t n,
-                         mtaio_event **events, uint32_t *index) {
+                         uint32_t *index) {
     uint32_t count = 0;
     for (size_t i = 0; i < n; i++)
         for (uint32_t k = g->first[run[i].group]; k < g->first[run[i].group + 1]; k++)
             index[count++] = g->order[k];
     mtaio__sort(index, count, sizeof *index, index_before);
-    for (uint32_t i = 0; i < count; i++) to[i] = events[index[i]];
+    for (uint32_t i = 0; i < count; i++) to[i] = g->list[index[i]];
 }
 
 static size_t run_length(const struct picks *p, size_t at, const struct groups *g, uint32_t *ret_events) {
@@ -341,8 +341,7 @@ static size_t run_length(const struct picks *p, size_t at, const struct groups *
 
 /* One span for each handler: of one group, the group's part of `sorted`; of all, the batch; else a list of
  * its own. */
-static int spread(struct plan *plan, const struct picks *p, const struct groups *g, mtaio_event **events,
-                  uint32_t *index) {
+static int spread(struct plan *plan, const struct picks *p, const struct groups *g, uint32_t *index) {
     size_t handlers = 0, merged = 0;
     uint32_t n;
     for (size_t at = 0, run; at < p->count; at += run, handlers++) {
@@ -354,14 +353,14 @@ static int spread(struct plan *plan, const struct picks *p, const struct groups 
     if (!plan->spare) return MTAIO_ENOMEM;
     plan->spans = plan->spare;
     mtaio_event **sorted = (mtaio_event **)(void *)(plan->spans + handlers), **own = sorted + g->events;
-    for (uint32_t i = 0; i < g->events; i++) sorted[i] = events[g->order[i]];
+    for (uint32_t i = 0; i < g->events; i++) sorted[i] = g->list[g->order[i]];
     for (size_t at = 0, run; at < p->count; at += run) {
         run = run_length(p, at, g, &n);
         struct span *span = &plan->spans[plan->count];
         span->count = n;
-        span->events = n == g->events ? events : run == 1 ? sorted + g->first[p->list[at].group] : own;
+        span->events = n == g->events ? g->list : run == 1 ? sorted + g->first[p->list[at].group] : own;
         if (span->events == own) {
-            merge_groups(own, g, &p->list[at], run, events, index);
+            merge_groups(own, g, &p->list[at], run, index);
             own += n;
         }
         int r = plan_add(plan, p->list[at].listener);
@@ -402,7 +401,7 @@ int mtaio__walk_choose_batch(struct walk *w, mtaio_emitter *em, mtaio_event **ev
     for (uint32_t k = 0; k < g.count && r >= 0; k++) r = pick_group(&picks, w, &g, k);
     pin_narrow(w->pin, &em->family->reclaimer);
     mtaio__sort(picks.list, picks.count, sizeof *picks.list, pick_before);
-    if (r >= 0) r = spread(plan, &picks, &g, events, g.group_of);
+    if (r >= 0) r = spread(plan, &picks, &g, g.group_of);
     if (r >= 0) {
         w->part[0] = (struct part){.entry = plan->list, .count = (uint32_t)plan->count};
         w->segments = 1;

@@ -176,6 +176,18 @@ static inline void walk_gather(struct walk *w, const struct node *n) {
     w->segment = w->index = 0;
 }
 
+/* The same under a narrow pin, which is wide meanwhile: each lane is to be looked into to find the next. False:
+ * something was added or removed since the pin was set, and it stays wide. */
+static inline bool walk_gather_steady(struct walk *w, const struct node *n, struct pin *pin,
+                                      const struct reclaimer *of) {
+    uint64_t began = load_relaxed(&pin->lower);
+    pin_widen(pin);
+    walk_gather(w, n);
+    if (clock_moved(of, began)) return false;
+    pin_narrow_to(pin, began);
+    return true;
+}
+
 void mtaio__plan_init(struct plan *p);
 void mtaio__plan_free(struct plan *p);
 static inline void plan_fini(struct plan *p) {

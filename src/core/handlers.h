@@ -144,8 +144,7 @@ static inline struct listener *only_listener(struct node *n) {
  * full. */
 #define BUCKET_SLOTS 7
 struct bucket {
-    /* A byte of the hash for each slot, the first lowest, right only where node is not NULL; then the count.
-     */
+    /* A byte of the hash for each slot, the first lowest, right only where node is not NULL; then the count. */
     ATOMIC(uint64_t) tags;
     ATOMIC(struct node *) node[BUCKET_SLOTS];
 };
@@ -159,8 +158,7 @@ struct table {
 static inline uint64_t bucket_passed(uint64_t tags) { return tags >> BUCKET_SLOTS * 8; }
 static inline uint64_t table_tag(uint64_t hash) { return hash >> 56; }
 
-/* Not 0: the highest bit of the byte of the first slot that has the tag, and of some others that may have it.
- */
+/* Not 0: the highest bit of the byte of the first slot that has the tag, and of some others that may have it. */
 static inline uint64_t bucket_equal(uint64_t tags, uint64_t tag) {
     const uint64_t ones = UINT64_C(0x0001010101010101);
     uint64_t differ = tags ^ tag * ones;

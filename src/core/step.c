@@ -69,18 +69,13 @@ static __attribute__((noinline)) int step_walk(const struct step *s, mtaio_event
                                                const struct listener *l) {
     struct walk *w = event_walk(shown);
     struct node *n = link_more(l)->target;
-    uint64_t began = load_relaxed(&w->pin->lower);
     int r = 0;
     w->tally->called--;
     if (likely(!(event_flow(s->source) & EVENT_CANCELED))) {
-        pin_widen(w->pin); /* each lane is to be looked into to find the next */
-        walk_gather(w, n);
-        if (unlikely(w->segments == 0) || clock_moved(&w->em->family->reclaimer, began)) {
-            r = walk_with_care(w, n);
-        } else {
-            pin_narrow_to(w->pin, began);
+        if (walk_gather_steady(w, n, w->pin, &w->em->family->reclaimer) && likely(w->segments > 0))
             mtaio__walk_run(w);
-        }
+        else
+            r = walk_with_care(w, n);
     }
     step_back(s, l);
     return r;

@@ -68,8 +68,7 @@ struct node *mtaio__table_next(const struct table *t, uint32_t *at) {
     return NULL;
 }
 
-/* Between one and five nodes to a bucket: replaced where one more would be too many, or far too few are left.
- */
+/* Between one and five nodes to a bucket: replaced where one more would be too many, or far too few are left. */
 int mtaio__table_reserve(ATOMIC(struct table *) *table, struct reclaimer *r) {
     struct table *old = load_relaxed(table);
     uint32_t wanted = old ? old->used + 1 : 1, buckets = 1;

@@ -97,22 +97,22 @@ static size_t bounded_length(const char *s) {
     return end ? (size_t)(end - s) : 0;
 }
 
-int mtaio__name_check(const char *name) {
-    return name ? mtaio__name_check_length(name, bounded_length(name)) : MTAIO_EINVAL;
-}
-
-int mtaio__name_check_length(const char *name, size_t length) {
+/* Of what is not plain. Apart, so that what is needs no stack. */
+static __attribute__((noinline)) int other_refusal(const char *name, size_t length) {
     bool is_name;
-    if (length == 0 || length > MTAIO_NAME_MAX) return MTAIO_ENAME;
-    if (likely(is_plain_name(name, length))) return (int)length;
-    return is_pattern(name, length, &is_name) && is_name ? (int)length : MTAIO_ENAME;
+    return is_pattern(name, length, &is_name) && is_name ? 0 : MTAIO_ENAME;
 }
 
 int mtaio__name_refusal(const char *name, size_t length) {
-    if (likely(length > 0) && likely(length <= MTAIO_NAME_MAX) && likely(is_plain_name(name, length)))
-        return 0;
-    int r = mtaio__name_check_length(name, length);
-    return r < 0 ? r : 0;
+    if (unlikely(length == 0) || unlikely(length > MTAIO_NAME_MAX)) return MTAIO_ENAME;
+    return likely(is_plain_name(name, length)) ? 0 : other_refusal(name, length);
+}
+
+int mtaio__name_check(const char *name) {
+    if (!name) return MTAIO_EINVAL;
+    size_t length = bounded_length(name);
+    int r = mtaio__name_refusal(name, length);
+    return r < 0 ? r : (int)length;
 }
 
 int mtaio__pattern_check(const char *pattern, bool *ret_is_name) {

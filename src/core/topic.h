@@ -14,8 +14,7 @@ struct topic {
 /* The length of a valid name / pattern, or MTAIO_ENAME / MTAIO_EPATTERN; NULL: MTAIO_EINVAL. Never reads
  * beyond the final NUL, nor beyond MTAIO_NAME_MAX + 1 bytes. ret_is_name may be NULL. */
 int mtaio__name_check(const char *name);
-int mtaio__name_check_length(const char *name, size_t length); /* whose length is known */
-int mtaio__name_refusal(const char *name, size_t length);      /* the same, but 0 for a name */
+int mtaio__name_refusal(const char *name, size_t length); /* whose length is known: 0, or MTAIO_ENAME */
 int mtaio__pattern_check(const char *pattern, bool *ret_is_name);
 
 /* Does the valid pattern match the valid name? No recursion, no allocation. It looks at a small multiple
